@@ -80,6 +80,9 @@ class ScriptedHandler:
             return Forward(set_headers=named, body=body + b" and more")
         return Forward(set_headers=named, body=None if new is None else new.encode())
 
+    async def on_unavailable(self) -> None:
+        return None
+
     async def on_response_headers(self, headers: Headers) -> ResponsePlan | Immediate:
         self._raise("response_headers")
         if headers.get("content-type", "").startswith("text/event-stream"):

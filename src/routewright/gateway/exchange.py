@@ -12,6 +12,8 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Protocol
 
+from routewright.policy.settings import Endpoint
+
 Headers = Mapping[str, str]
 
 NOT_IN_ENVOY = {HTTPStatus.IM_A_TEAPOT, HTTPStatus.TOO_EARLY}
@@ -60,6 +62,10 @@ class Forward:
     remove_headers: tuple[str, ...] = ()
     body: bytes | None = None
     """The body to send instead; None keeps the client's. Must be None if it sent none."""
+    model: str | None = None
+    """Name of the chosen model, for a door that talks to models itself."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Its servers."""
 
     def __post_init__(self) -> None:
         check_headers(self.set_headers)
@@ -103,6 +109,14 @@ class RequestHandler(Protocol):
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
         """Decide what happens to the request, of which `body` is all; cancelled on abort."""
+        ...
+
+    async def on_unavailable(self) -> Forward | Immediate | None:
+        """What next when all servers of the model failed before any byte of an answer.
+
+        For a door that talks to models itself; may be called again after each `Forward`.
+        None: nobody stands by.
+        """
         ...
 
     async def on_response_headers(self, headers: Headers) -> ResponsePlan | Immediate:

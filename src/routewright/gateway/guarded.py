@@ -62,6 +62,16 @@ class GuardedHandler:
             self.fail("request", exc)
             return Forward() if self.on_error == "open" else _closed(exc)
 
+    async def on_unavailable(self) -> Forward | Immediate | None:
+        """Who stands by; on failure nobody."""
+        if self.failed:
+            return None
+        try:
+            return await self.inner.on_unavailable()
+        except Exception as exc:  # noqa: BLE001 - as above
+            self.fail("failover", exc)
+            return None
+
     async def on_response_headers(self, headers: Headers) -> ResponsePlan | Immediate:
         """The handler's plan; on failure the answer passes unseen or is replaced."""
         if self.failed:

@@ -22,7 +22,7 @@ from routewright.policy.guards import GuardOverrides, Guards
 Effort = Literal["minimal", "low", "medium", "high"]
 
 _VARIABLE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
-_SECRET_KEYS = {"api_key"}
+_SECRET_KEYS = {"api_key", "admin_token"}
 _PASSWORD_IN_URL = re.compile(r"^\s*\w+://[^/\s]*@")
 TOP_LEVEL_OF_OTHERS = frozenset({"gateway"})
 """Sections of the same file that belong to other modules, which parse them themselves."""

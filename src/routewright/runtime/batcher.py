@@ -83,6 +83,8 @@ class Classified:
     """Its ``timings_ms`` also has ``queue``."""
     embedding: FloatArray
     """``(H,)``, of length 1."""
+    num_tokens: int
+    """Of the text, special tokens not counted."""
 
 
 @dataclass(slots=True)
@@ -137,7 +139,13 @@ class Batcher:
         """See `run`; the answer alone."""
         return (await self.run(text, deadline_s=deadline_s)).answer
 
-    async def run(self, text: str, *, deadline_s: float | None = None) -> Classified:
+    async def run(
+        self,
+        text: str,
+        *,
+        deadline_s: float | None = None,
+        classifier: Classifier | None = None,
+    ) -> Classified:
         """Classify one text of any length.
 
         Cancelling the caller takes the text out of the queue.
@@ -145,6 +153,8 @@ class Batcher:
         Args:
             text: may be empty.
             deadline_s: seconds from now after which the answer is of no use; None waits.
+            classifier: answers this text, so that all texts of a request meet one model while
+                another is put in place; None takes the one of now.
 
         Raises:
             OverloadedError: the queue is full.
@@ -159,7 +169,7 @@ class Batcher:
         job: Job | None = None
         try:
             async with asyncio.timeout(deadline_s):
-                job = await self._enter(text)
+                job = await self._enter(text, classifier or self._classifier)
                 result: Classified = await job.future
                 return result
         except TimeoutError as exc:
@@ -215,9 +225,8 @@ class Batcher:
             retry_after_s = 1.0 if rate is None else max(0.1, min(queued / rate, 60.0))
             raise OverloadedError(queued, limit, retry_after_s)
 
-    async def _enter(self, text: str) -> Job:
+    async def _enter(self, text: str, classifier: Classifier) -> Job:
         """Tokenise `text` and queue it; a long one in a thread, for the loop's sake."""
-        classifier = self._classifier
         started = perf_counter()
         estimate = max(1, len(text) // _CHARACTERS_PER_TOKEN)
         self._admit(estimate)
@@ -321,7 +330,7 @@ def _classified(job: Job) -> Classified:
         "total": answer.timings_ms["total"] + job.queue_s * 1000,
     }
     answer = Answer(answer.text, answer.sequence, answer.spans, answer.num_windows, timings_ms)
-    return Classified(answer, raw.embedding)
+    return Classified(answer, raw.embedding, len(raw.encoded.offsets))
 
 
 def _closed() -> ClosedError:

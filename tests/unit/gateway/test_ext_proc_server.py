@@ -58,6 +58,9 @@ class Thinker:
             raise
         return Forward()
 
+    async def on_unavailable(self) -> None:
+        return None
+
     async def on_response_headers(self, headers: Headers) -> ResponsePlan | Immediate:
         return ResponsePlan()
 

@@ -55,6 +55,9 @@ class Recorder:
         self.note("request", dict(headers), body)
         return self.action
 
+    async def on_unavailable(self) -> None:
+        return None
+
     async def on_response_headers(self, headers: Headers) -> ResponsePlan | Immediate:
         self.note("response", dict(headers))
         return self.plan

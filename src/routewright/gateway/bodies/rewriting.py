@@ -4,28 +4,13 @@ Every function gives a new body and leaves the old one alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict
-
-from routewright.config import STRICT
 from routewright.gateway.bodies.texts import Endpoint
+from routewright.policy.settings import ReasoningFamily
 
 _SYSTEM_ROLES = ("system", "developer")
 _REASONING_SWITCHES = ("enable_thinking", "thinking")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReasoningFamily:
-    """How models of a family are told whether to think."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    type: Literal["chat_template_kwargs", "reasoning_effort"]
-    parameter: str = "enable_thinking"
-    """The switch in ``chat_template_kwargs``: enable_thinking for Qwen 3, thinking for
-    DeepSeek."""
 
 
 def set_model(body: Mapping[str, Any], model: str) -> dict[str, Any]:
@@ -83,7 +68,7 @@ def set_system_prompt(
     body: Mapping[str, Any],
     prompt: str,
     *,
-    mode: Literal["add", "replace"] = "add",
+    mode: Literal["insert", "replace"] = "insert",
 ) -> dict[str, Any]:
     """Instruct the model.
 
@@ -92,7 +77,7 @@ def set_system_prompt(
             they are.
         body: the request, checked by `read_request`.
         prompt: the instructions.
-        mode: ``add`` puts them before the client's own, ``replace`` takes the client's away.
+        mode: ``insert`` puts them before the client's own, ``replace`` takes the client's away.
     """
     if endpoint == "chat":
         return {**body, "messages": _instructed(body["messages"], prompt, mode)}

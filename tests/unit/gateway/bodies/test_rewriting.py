@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from routewright.gateway.bodies.rewriting import (
-    ReasoningFamily,
     set_model,
     set_reasoning,
     set_system_prompt,
     set_tools,
 )
+from routewright.policy.settings import ReasoningFamily
 
 BODY: dict[str, Any] = {
     "model": "auto",
@@ -22,8 +22,8 @@ BODY: dict[str, Any] = {
     "tool_choice": "auto",
 }
 TOOL = {"type": "function", "function": {"name": "new", "parameters": {"type": "object"}}}
-QWEN = ReasoningFamily(type="chat_template_kwargs")
-GPT = ReasoningFamily(type="reasoning_effort")
+QWEN = ReasoningFamily(type="chat_template_kwargs", parameter="enable_thinking")
+GPT = ReasoningFamily(type="reasoning_effort", parameter="reasoning_effort")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,155 @@
+"""The ``gateway`` section of ``routewright.yaml``: doors, limits, upstream behaviour, reload.
+
+Knows the form alone. A door whose section is null is closed; what is left out has the defaults
+below. Ports are those that users of the original router know.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from routewright.config import STRICT, parse
+from routewright.runtime.batcher import BatcherConfig
+
+_VARIABLE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listen:
+    """Where a door listens."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 takes a free port."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise ValueError(f"port must be in 0..65535, got {self.port}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpUpstream:
+    """How the standalone door talks to the servers of the models."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    connect_timeout_s: float = 5.0
+    idle_timeout_s: float = 300.0
+    """How long an upstream may be silent, such as a model before its first token."""
+    max_attempts: int = 3
+    """Tries of a request in all, over the endpoints of its model and the models standing by."""
+    retry_statuses: tuple[int, ...] = (429, 502, 503, 504)
+    """Answers after which another endpoint is tried, as long as nothing reached the client."""
+    max_connections: int = 1000
+    eject_s: float = 5.0
+    """How long an endpoint that failed is tried last."""
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1 or self.max_connections < 1:
+            raise ValueError("max_attempts and max_connections must be at least 1")
+        if min(self.connect_timeout_s, self.idle_timeout_s) <= 0 or self.eject_s < 0:
+            raise ValueError("timeouts must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Envoy:
+    """What ``routewright envoy-config`` writes about Envoy itself."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    listen: Listen = field(default_factory=lambda: Listen(host="0.0.0.0", port=8801))  # noqa: S104
+    admin: Listen = field(default_factory=lambda: Listen(port=19000))
+    ext_proc: Listen | None = None
+    """Where Envoy finds the gateway; None is the address that `ext_proc` listens on."""
+    request_body_mode: Literal["BUFFERED", "FULL_DUPLEX_STREAMED"] = "BUFFERED"
+    response_body_mode: Literal["STREAMED", "FULL_DUPLEX_STREAMED", "BUFFERED"] = "STREAMED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reload:
+    """When a running gateway takes a new policy or bundle; SIGHUP always does."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    watch_s: float | None = 5.0
+    """Seconds between looks at the policy file and the bundle's manifest; null never looks."""
+    admin_token: str | None = None
+    """``${NAME}`` of the variable with the bearer token of ``POST /admin/reload``; without one
+    there is no such call."""
+
+    def __post_init__(self) -> None:
+        if self.watch_s is not None and self.watch_s <= 0:
+            raise ValueError(f"watch_s must be positive, got {self.watch_s}")
+        if self.admin_token is not None and not _VARIABLE.match(self.admin_token):
+            raise ValueError("write ${NAME} of an environment variable, never the token itself")
+
+    @property
+    def token_variable(self) -> str | None:
+        """Name of the environment variable that holds the token."""
+        match = _VARIABLE.match(self.admin_token or "")
+        return match[1] if match else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings:
+    """How the gateway runs; what it decides is the policy's."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    http: Listen | None = field(default_factory=lambda: Listen(port=8000))
+    """The standalone OpenAI-compatible gateway."""
+    ext_proc: Listen | None = field(default_factory=lambda: Listen(port=50051))
+    """The gRPC server that Envoy asks."""
+    api: Listen | None = field(default_factory=lambda: Listen(port=8080))
+    """The classification API, with health, metrics and the admin call."""
+    metrics: Listen | None = field(default_factory=lambda: Listen(port=9190))
+    """Health and metrics alone, for a scraper."""
+    on_error: Literal["closed", "open"] = "closed"
+    """What a failure outside the guards means: a 5xx, or the request goes on unchanged."""
+    deadline_s: float = 60.0
+    """How long the classification of one request may take."""
+    max_body_bytes: int = 8 * 1024 * 1024
+    max_texts: int = 10_000
+    """Texts of one request; more are refused with 400."""
+    remembered_texts: int = 8192
+    """Answers about texts kept by a keyed hash, so that a conversation's earlier messages are
+    not read anew in every turn; 0 keeps none. The texts themselves are not kept."""
+    drain_s: float = 30.0
+    """How long requests may go on after SIGTERM."""
+    threads: int | Literal["auto"] = "auto"
+    """Of a forward pass; ``auto`` measures at the start what this machine does best."""
+    batching: BatcherConfig = field(default_factory=BatcherConfig)
+    upstream: HttpUpstream = field(default_factory=HttpUpstream)
+    envoy: Envoy = field(default_factory=Envoy)
+    reload: Reload = field(default_factory=Reload)
+
+    def __post_init__(self) -> None:
+        if min(self.deadline_s, self.drain_s) <= 0:
+            raise ValueError("deadline_s and drain_s must be positive")
+        if min(self.max_body_bytes, self.max_texts) < 1 or self.remembered_texts < 0:
+            raise ValueError("max_body_bytes and max_texts must be at least 1")
+        if self.threads != "auto" and self.threads < 1:
+            raise ValueError(f"threads must be auto or at least 1, got {self.threads}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _GatewayFile:
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+
+
+def parse_gateway(data: Mapping[str, Any], *, source: str) -> GatewaySettings:
+    """The settings in the ``gateway`` section of a policy file; defaults without one.
+
+    Raises:
+        ConfigError: the first wrong key, with its dotted path.
+    """
+    section = data.get("gateway")
+    own = {} if section is None else {"gateway": section}
+    return parse(_GatewayFile, own, source=source).gateway
