@@ -28,7 +28,7 @@ FIXED_LABELS: Mapping[str, frozenset[str]] = {
     "outcome": frozenset({"forwarded", "blocked", "answered", "refused", "failed", "aborted",
                           "done"}),
     "guard": frozenset({"jailbreak", "pii"}),
-    "mode": frozenset({"block", "mask", "allow", "shadow", "off"}),
+    "mode": frozenset({"block", "enforce", "shadow", "off"}),
     "action": frozenset({
         "passed", "blocked", "masked", "would_block", "would_mask", "failed_open",
         "failed_closed", "timed_out",

@@ -143,17 +143,14 @@ def decide(signals: Signals, policy: Policy) -> Decision:
         matched=fired.matched if route.kind == "rule" else (),
         abstained=abstained,
     )
-    reasoning = chosen.reasoning
-    if reasoning is None and rule is not None:
-        reasoning = rule.reasoning
-    effort = chosen.effort or (rule.effort if rule else None) or policy.default_effort
+    reasoning, effort = _reasoning(chosen, rule, policy)
     return Decision(
         kind=route.kind,
         name=rule.name if rule else None,
         model=chosen.model,
         candidates=tuple(dict.fromkeys(c.model for c in route.candidates)),
         reasoning=reasoning,
-        effort=effort if reasoning else None,
+        effort=effort,
         system_prompt=rule.system_prompt if rule else None,
         tools=_tools(rule, signals, policy),
         guards=_strictest(signals, policy, guarding, chosen.model),
@@ -171,6 +168,28 @@ def guards_of(
     if decision.name is None:
         rules.append(None)
     return _strictest(with_thresholds(signals, policy), policy, rules, model)
+
+
+def standing_by(
+    decision: Decision, signals: Signals, policy: Policy, *, model: str
+) -> Decision:
+    """The decision with another of its candidates, which takes over when the model fails."""
+    rule = next((d for d in policy.decisions if d.name == decision.name), None)
+    own = next((c for c in rule.models if c.model == model), None) if rule else None
+    candidate = own or Candidate(model=model)
+    reasoning, effort = _reasoning(candidate, rule, policy)
+    guards = guards_of(decision, signals, policy, model=model)
+    return replace(decision, model=model, reasoning=reasoning, effort=effort, guards=guards)
+
+
+def _reasoning(
+    candidate: Candidate, rule: DecisionRule | None, policy: Policy
+) -> tuple[bool | None, Effort | None]:
+    reasoning = candidate.reasoning
+    if reasoning is None and rule is not None:
+        reasoning = rule.reasoning
+    effort = candidate.effort or (rule.effort if rule else None) or policy.default_effort
+    return reasoning, effort if reasoning else None
 
 
 def _strictest(

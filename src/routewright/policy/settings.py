@@ -234,6 +234,8 @@ class Tools:
     min_similarity: float = 0.2
     fallback: Literal["none", "all"] = "none"
     """What is offered when the intent abstained."""
+    client_tools: Literal["keep", "replace"] = "keep"
+    """What becomes of tools that the client itself offers: left as they are, or replaced."""
 
     def __post_init__(self) -> None:
         check_share("min_similarity", self.min_similarity)
