@@ -61,21 +61,11 @@ def classified(classifier: "Classifier", facts: "Signals") -> "Signals":
     """The facts about a request, with the classifier's answers about its text."""
     from dataclasses import replace
 
-    from routewright.policy.signals import SequenceSignal
+    from routewright.gateway.answer_signals import sequence_signals
 
     [raw] = classifier.raw([facts.text])
     answer = classifier.interpret(raw, facts.text)
-    sequence = {
-        name: SequenceSignal(
-            label=found.label,
-            confidence=found.confidence,
-            probabilities=found.probabilities,
-            abstained=found.abstained,
-            threshold=classifier.heads[name].calibration.threshold,
-            positive=classifier.heads[name].task.positive,
-        )
-        for name, found in answer.sequence.items()
-    }
+    sequence = sequence_signals(classifier, answer)
     spans = {name: tuple(found) for name, found in answer.spans.items()}
     num_tokens = len(raw.encoded.offsets)
     return replace(facts, sequence=sequence, spans=spans, num_tokens=num_tokens)

@@ -13,12 +13,12 @@ from time import perf_counter
 
 from routewright.decoding import FloatArray
 from routewright.errors import ClosedError, OverloadedError, RequestError, ServingError
+from routewright.gateway.answer_signals import sequence_signals
 from routewright.gateway.bodies.reading import RequestFacts
 from routewright.gateway.engine import Deployment, Engine
 from routewright.labels import Span
 from routewright.policy.settings import Policy
 from routewright.policy.signals import SequenceSignal, Signals
-from routewright.runtime.answers import Answer
 from routewright.runtime.batcher import Classified
 from routewright.runtime.classifier import Classifier
 
@@ -102,21 +102,6 @@ async def scan(
     else:
         await _ask_all(engine, deployment, list(texts), checks, found)
     return _amount(deployment, facts, known, checks, found)
-
-
-def sequence_signals(classifier: Classifier, answer: Answer) -> dict[str, SequenceSignal]:
-    """The answers of the sequence heads as the policy reads them, by task."""
-    return {
-        name: SequenceSignal(
-            label=found.label,
-            confidence=found.confidence,
-            probabilities=found.probabilities,
-            abstained=found.abstained,
-            threshold=classifier.heads[name].calibration.threshold,
-            positive=classifier.heads[name].task.positive,
-        )
-        for name, found in answer.sequence.items()
-    }
 
 
 def _checks(policy: Policy, facts: RequestFacts) -> list[_Check]:

@@ -1,0 +1,73 @@
+"""What a request's conversation was given before, and what to remember of this turn.
+
+A session is known by the client's header. A tool loop is known by the conversation up to the
+user's last message, which every request of the loop repeats.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from routewright.gateway.bodies.reading import RequestFacts
+from routewright.gateway.conversations import Conversations, Turn
+from routewright.gateway.exchange import Headers
+from routewright.gateway.json_bytes import dump_json
+from routewright.policy.decision import Decision
+from routewright.policy.settings import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The past of one request's conversation."""
+
+    conversations: Conversations
+    names: tuple[bytes, ...]
+    """Under which this turn is remembered."""
+    session: str | None
+    previous: Turn | None
+
+    @classmethod
+    def of(
+        cls,
+        conversations: Conversations,
+        policy: Policy,
+        headers: Headers,
+        facts: RequestFacts,
+        body: Mapping[str, Any],
+    ) -> "History":
+        """Look up what was given before; clients with other credentials have other sessions."""
+        settings, caller = policy.conversation, headers.get("authorization", "")
+        session = (
+            headers.get(settings.session_header.lower()) if settings.session_header else None
+        )
+        names = []
+        if session:
+            names.append(conversations.name(["session", caller, session]))
+        if settings.keep_in_tool_loop and (facts.open_tool_loop or _may_loop(facts, policy)):
+            opening = _up_to_last_user(body)
+            names.append(conversations.name(["loop", caller, facts.endpoint, opening]))
+        asked = names if facts.open_tool_loop else names[: 1 if session else 0]
+        found = (conversations.find(name) for name in reversed(asked))
+        previous = next((turn for turn in found if turn is not None), None)
+        return cls(conversations, tuple(names), session or None, previous)
+
+    def note(self, decision: Decision) -> None:
+        """Remember what this turn was given."""
+        for name in self.names:
+            self.conversations.note(name, Turn(decision.model, decision.name))
+
+
+def _may_loop(facts: RequestFacts, policy: Policy) -> bool:
+    """Whether the model may answer with a tool call, so that a loop begins."""
+    return bool(facts.tools) or (facts.tool_choice == "auto" and bool(policy.tools.catalogue))
+
+
+def _up_to_last_user(body: Mapping[str, Any]) -> str:
+    turns = body.get("messages", body.get("input"))
+    if not isinstance(turns, list):
+        return dump_json(turns).decode("utf-8")
+    last = max(
+        (i for i, t in enumerate(turns) if isinstance(t, dict) and t.get("role") == "user"),
+        default=len(turns) - 1,
+    )
+    return dump_json(turns[: last + 1]).decode("utf-8")

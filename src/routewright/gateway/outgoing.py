@@ -1,0 +1,177 @@
+"""A decision carried out: the body and the headers that go to the model, and to the client.
+
+Pure functions. Personal data is replaced before the gateway adds texts of its own, so these are
+never taken for the client's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from routewright.gateway.bodies.reading import RequestFacts
+from routewright.gateway.bodies.rewriting import (
+    set_model,
+    set_reasoning,
+    set_system_prompt,
+    set_tools,
+)
+from routewright.gateway.bodies.texts import replace_texts
+from routewright.gateway.engine import Deployment
+from routewright.gateway.masking import Masker
+from routewright.gateway.scan import Scan
+from routewright.gateway.tool_ranking import as_function
+from routewright.policy.decision import Decision
+from routewright.policy.settings import Policy
+
+MODEL_HEADER = "x-selected-model"
+_READABLE = " ,.;:=+*/()[]{}<>@!?$&'|~^-_"
+"""Characters beside letters and digits that stand in a header as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What goes to a model."""
+
+    body: dict[str, Any]
+    masker: Masker
+    tools: tuple[str, ...] | None
+    """Names of the tools chosen; None if the choice was not ours."""
+
+
+def outgoing(
+    deployment: Deployment,
+    facts: RequestFacts,
+    body: Mapping[str, Any],
+    decision: Decision,
+    scanned: Scan,
+) -> Outgoing:
+    """The body for the decision's model; `body` is left alone."""
+    policy, endpoint = deployment.policy, facts.endpoint
+    masker = Masker(place.text for place in facts.texts)
+    result = _masked(facts, body, masker, decision, scanned, policy)
+    model = policy.models[decision.model]
+    result = set_model(result, model.served_name or decision.model)
+    if decision.reasoning is not None:
+        family = policy.families.get(model.reasoning_family or "")
+        result = set_reasoning(
+            endpoint, result, family, enabled=decision.reasoning, effort=decision.effort
+        )
+    if (prompt := decision.system_prompt) is not None:
+        result = set_system_prompt(endpoint, result, prompt.text, mode=prompt.mode)
+    names = None
+    if chooses_tools(facts, policy) and (offer := decision.tools) is not None:
+        chosen = deployment.tools.choose(offer, scanned.signals.text, scanned.embedding)
+        result = set_tools(endpoint, result, [as_function(tool) for tool in chosen])
+        names = tuple(tool.name for tool in chosen)
+    return Outgoing(result, masker, names)
+
+
+def chooses_tools(facts: RequestFacts, policy: Policy) -> bool:
+    """Whether the client leaves the choice of tools to the gateway."""
+    ours = not facts.tools or policy.tools.client_tools == "replace"
+    return facts.tool_choice == "auto" and ours
+
+
+def _masked(
+    facts: RequestFacts,
+    body: Mapping[str, Any],
+    masker: Masker,
+    decision: Decision,
+    scanned: Scan,
+    policy: Policy,
+) -> dict[str, Any]:
+    types = frozenset(decision.masked_types)
+    if not types or policy.guards.pii is None:
+        return dict(body)
+    least = policy.guards.pii.threshold or 0.0
+    texts = [
+        masker.mask(place.text, [s for s in spans if s.label in types and s.score >= least])
+        for place, spans in zip(facts.texts, scanned.spans, strict=True)
+    ]
+    return replace_texts(facts.endpoint, body, [masker.mask_again(text) for text in texts])
+
+
+def request_headers(
+    deployment: Deployment, decision: Decision, *, masked: bool
+) -> dict[str, str]:
+    """Headers for the model's server."""
+    headers = {MODEL_HEADER: decision.model}
+    key = deployment.api_keys.get(decision.model)
+    if key is not None:
+        headers["authorization"] = f"Bearer {key}"
+    if masked:
+        headers["accept-encoding"] = "identity"  # or values could not be put back
+    return headers
+
+
+def answer_headers(
+    decision: Decision, scanned: Scan, sent: Outgoing | None, *, domain: str
+) -> dict[str, str]:
+    """Headers that tell the client what was decided; the original router's names, and ours.
+
+    Args:
+        decision: about the request.
+        scanned: what it was decided by.
+        sent: what went to the model; None if nothing did.
+        domain: name of the task that tells domains.
+    """
+    injected = sent is not None and decision.system_prompt is not None
+    headers: dict[str, str] = {
+        "x-routewright-decision": decision.kind,
+        "x-vsr-injected-system-prompt": "true" if injected else "false",
+    }
+    signals = scanned.signals.sequence
+    if domain in signals and not signals[domain].abstained:
+        headers["x-vsr-selected-category"] = _told(signals[domain].label)
+    abstained = {*decision.reasons.abstained, *(n for n, s in signals.items() if s.abstained)}
+    if abstained:
+        headers["x-routewright-abstained"] = _told(",".join(sorted(abstained)))
+    if decision.name is not None:
+        headers["x-vsr-selected-decision"] = _told(decision.name)
+    if decision.reasoning is not None:
+        headers["x-vsr-selected-reasoning"] = "on" if decision.reasoning else "off"
+    for kind, name in (("keyword", "keywords"), ("domain", "domains")):
+        if matched := [told for of, told in decision.reasons.matched if of == kind]:
+            headers[f"x-vsr-matched-{name}"] = _told(",".join(matched))
+    if sent is not None:
+        headers["x-vsr-selected-model"] = _told(decision.model)
+        if sent.tools is not None:
+            headers["x-routewright-tools"] = _told(",".join(sent.tools))
+    return headers | _guard_headers(decision)
+
+
+def _guard_headers(decision: Decision) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for outcome in decision.guards:
+        if outcome.guard == "jailbreak" and outcome.action == "block":
+            headers["x-vsr-jailbreak-blocked"] = "true"
+            headers["x-vsr-jailbreak-type"] = "jailbreak"
+            if outcome.score is not None:
+                headers["x-vsr-jailbreak-confidence"] = f"{outcome.score:.3f}"
+        if outcome.guard == "pii" and outcome.action == "block":
+            headers["x-vsr-pii-violation"] = "true"
+            headers["x-vsr-pii-types"] = _told(",".join(blocked_types(decision)))
+        if outcome.failed:
+            headers[f"x-routewright-{outcome.guard}-guard"] = "failed"
+        elif outcome.would != outcome.action:
+            headers[f"x-routewright-{outcome.guard}-guard"] = f"would-{outcome.would}"
+    if decision.masked_types:
+        headers["x-routewright-masked"] = _told(",".join(decision.masked_types))
+    return headers
+
+
+def blocked_types(decision: Decision) -> tuple[str, ...]:
+    """Entity types for which the request is blocked."""
+    return tuple(
+        name
+        for outcome in decision.guards
+        if outcome.action == "block"
+        for name, action in outcome.types.items()
+        if action == "block"
+    )
+
+
+def _told(value: str) -> str:
+    """Any text as a header value of visible ASCII; the rest percent-encoded."""
+    return quote(value, safe=_READABLE)

@@ -1,0 +1,350 @@
+"""From a request to what happens to it: read, classify, decide, carry out; and its answer back.
+
+One handler a request, the same for every door. Nothing here knows gRPC or sockets.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from routewright.errors import RequestError, RoutewrightError
+from routewright.gateway.bodies.blocking import Block, block_answer
+from routewright.gateway.bodies.failures import HttpAnswer, error_answer
+from routewright.gateway.bodies.reading import RequestFacts, parse_body, read_request
+from routewright.gateway.bodies.texts import ENDPOINTS
+from routewright.gateway.engine import Deployment, Engine
+from routewright.gateway.exchange import (
+    BodyHandling,
+    Forward,
+    Headers,
+    Immediate,
+    Outcome,
+    ResponsePlan,
+)
+from routewright.gateway.history import History
+from routewright.gateway.json_bytes import dump_json, parse_json
+from routewright.gateway.masking import Masker, unmask_answer
+from routewright.gateway.observation import Observer, RequestRecord, Stage
+from routewright.gateway.outgoing import (
+    Outgoing,
+    answer_headers,
+    blocked_types,
+    outgoing,
+    request_headers,
+)
+from routewright.gateway.scan import Scan, scan
+from routewright.gateway.sse import SseUnmasker
+from routewright.policy.decision import Decision, decide, standing_by
+from routewright.policy.guards import GuardOutcome
+from routewright.policy.settings import Policy
+from routewright.policy.signals import Signals
+
+logger = logging.getLogger(__name__)
+
+Door = Literal["ext_proc", "http"]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MODELS_PATH = "/v1/models"
+_LARGE_BYTES = 128 * 1024
+"""Bodies from this size on are read and written in a thread, for the event loop's sake."""
+
+
+class Pipeline:
+    """Makes a handler for every request."""
+
+    def __init__(self, engine: Engine, observers: tuple[Observer, ...] = ()) -> None:
+        """Tell `observers` of every request that has ended."""
+        self.engine = engine
+        self._observers = observers
+
+    def handler(self, door: Door) -> "PipelineHandler":
+        """The handler of one request that came through `door`."""
+        return PipelineHandler(self.engine, RequestRecord(door), self._observers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request on its way, as it was decided about."""
+
+    deployment: Deployment
+    facts: RequestFacts
+    body: Mapping[str, Any]
+    size: int
+    scanned: Scan
+    history: History
+
+
+class PipelineHandler:
+    """Decides about one request; see `exchange.RequestHandler`."""
+
+    def __init__(
+        self, engine: Engine, record: RequestRecord, observers: tuple[Observer, ...]
+    ) -> None:
+        self._engine = engine
+        self._record = record
+        self._observers = observers
+        self._request: _Request | None = None
+        self._decision: Decision | None = None
+        self._waiting: list[str] = []
+        """Models that stand by."""
+        self._masker = Masker(())
+        self._headers: dict[str, str] = {}
+        self._stream: SseUnmasker | None = None
+        engine.telemetry.gauge("in_flight_requests", 1, door=record.door)
+
+    async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
+        """Read, classify, decide and carry out."""
+        record = self._record
+        record.traceparent = headers.get("traceparent")
+        try:
+            return await self._on_request(headers, body)
+        except asyncio.CancelledError:
+            record.outcome = "aborted"
+            raise
+        except RequestError as exc:
+            record.outcome, record.error = "refused", exc.code
+            raise
+        except RoutewrightError as exc:
+            record.outcome, record.error = "failed", exc.code
+            raise
+        except Exception:
+            record.outcome, record.error = "failed", "internal"
+            raise
+        finally:
+            record.added_s = record.elapsed_s()
+
+    async def _on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
+        record = self._record
+        path = headers.get(":path", "").partition("?")[0]
+        method = headers.get(":method", "POST")
+        deployment = self._engine.deployment
+        if path == MODELS_PATH or path.startswith(f"{MODELS_PATH}/"):
+            record.endpoint = "models"
+            return self._answer(_models(deployment.policy, method, path), "answered")
+        endpoint = ENDPOINTS.get(path)
+        if endpoint is None:
+            known = ", ".join([*ENDPOINTS, MODELS_PATH])
+            message = f"there is no such endpoint; this gateway serves {known}"
+            return self._answer(error_answer(404, message, code="not_found"), "refused")
+        record.endpoint = endpoint
+        if method != "POST":
+            answer = error_answer(405, "use POST for this endpoint", code="method_not_allowed")
+            return self._answer(answer, "refused")
+
+        parsed = await _in_thread(len(body), parse_body, body)
+        facts = read_request(endpoint, parsed)
+        history = History.of(
+            self._engine.conversations, deployment.policy, headers, facts, parsed
+        )
+        record.stage("read", 0.0)
+        known_signals = _known(headers, facts, parsed, history)
+        scanned = await scan(self._engine, deployment, facts, known_signals)
+        self._request = _Request(deployment, facts, parsed, len(body), scanned, history)
+        self._note_scan(scanned)
+
+        since_s = record.elapsed_s()
+        decision = decide(scanned.signals, deployment.policy)
+        record.stage("policy", since_s)
+        self._note(decision)
+        if decision.blocked:
+            return self._blocked(decision)
+        self._waiting = [m for m in decision.candidates if m != decision.model]
+        return await self._forward(decision)
+
+    async def on_unavailable(self) -> Forward | Immediate | None:
+        """The next model that stands by and that the guards let the request go to."""
+        request, decision = self._request, self._decision
+        if request is None or decision is None:
+            return None
+        signals, policy = request.scanned.signals, request.deployment.policy
+        while self._waiting:
+            model = self._waiting.pop(0)
+            other = standing_by(decision, signals, policy, model=model)
+            if not other.blocked:
+                self._record.model, self._record.guards = model, other.guards
+                return await self._forward(other)
+        return None
+
+    async def on_response_headers(self, headers: Headers) -> ResponsePlan | Immediate:
+        """Add what was decided; look into the answer only if values must be put back."""
+        self._record.status = _status(headers)
+        plan = BodyHandling.PASS
+        if (
+            self._masker.num_values
+            and headers.get("content-encoding", "identity") == "identity"
+        ):
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind == "text/event-stream":
+                plan = BodyHandling.STREAM
+                json_content = self._decided.facts.json_answer
+                self._stream = SseUnmasker(self._masker, json_content=json_content)
+            elif kind.endswith("json"):
+                plan = BodyHandling.WHOLE
+        return ResponsePlan(set_headers=self._headers, body=plan)
+
+    async def on_response_chunk(self, chunk: bytes, *, end: bool) -> bytes:
+        """The answer with the values put back."""
+        if self._stream is not None:
+            piece = self._stream.feed(chunk)
+            return piece + self._stream.finish() if end else piece
+        return await _in_thread(len(chunk), self._unmask_whole, chunk)
+
+    def on_end(self, outcome: Outcome) -> None:
+        """Tell the observers."""
+        record = self._record
+        record.duration_s = record.elapsed_s()
+        if outcome is Outcome.ABORTED and record.outcome == "forwarded":
+            record.outcome = "aborted"
+        if outcome is Outcome.FAILED:
+            record.outcome = "failed"
+            record.error = record.error or "internal"
+        self._engine.telemetry.gauge("in_flight_requests", -1, door=record.door)
+        for observe in self._observers:
+            observe(record)
+
+    def _unmask_whole(self, chunk: bytes) -> bytes:
+        try:
+            answer = parse_json(chunk)
+        except RequestError:
+            return chunk  # not what it says it is; nothing of ours can be in it in full
+        json_content = self._decided.facts.json_answer
+        return dump_json(unmask_answer(answer, self._masker, json_content=json_content))
+
+    def _note_scan(self, scanned: Scan) -> None:
+        record = self._record
+        start_s = record.stages[-1].start_s + record.stages[-1].duration_s
+        for name, duration_s in scanned.timings_s.items():
+            record.stages.append(Stage(name, start_s, duration_s))
+            start_s += duration_s
+        record.num_texts, record.num_tokens = scanned.num_texts, scanned.num_tokens
+        record.timed_out = scanned.timed_out
+        for spans in scanned.signals.spans.values():
+            for span in spans:
+                record.num_entities[span.label] = record.num_entities.get(span.label, 0) + 1
+
+    def _note(self, decision: Decision) -> None:
+        record = self._record
+        self._decision = decision
+        record.kind, record.decision, record.model = (
+            decision.kind,
+            decision.name,
+            decision.model,
+        )
+        record.guards, record.abstained = decision.guards, decision.reasons.abstained
+
+    def _blocked(self, decision: Decision) -> Immediate:
+        request = self._decided
+        self._record.model = None
+        blocking = [o for o in decision.guards if o.action == "block"]
+        answer = _refusal(decision, blocking, request.facts)
+        failed = all(outcome.failed for outcome in blocking)
+        self._headers = self._told(decision, None)
+        if failed:
+            self._record.error = "serving"
+        return self._answer(answer, "refused" if failed else "blocked")
+
+    async def _forward(self, decision: Decision) -> Forward:
+        request = self._decided
+        since_s = self._record.elapsed_s()
+        sent, body = await _in_thread(request.size, _write, request, decision)
+        self._masker = sent.masker
+        deployment = request.deployment
+        self._headers = self._told(decision, sent)
+        since_s = self._record.stage("rewrite", since_s)
+        self._headers["x-routewright-request-id"] = self._record.request_id
+        self._headers["x-routewright-latency-ms"] = f"{since_s * 1000:.2f}"
+        request.history.note(decision)
+        self._record.outcome = "forwarded"
+        return Forward(
+            set_headers=request_headers(
+                deployment, decision, masked=bool(sent.masker.num_values)
+            ),
+            body=body,
+            model=decision.model,
+            endpoints=deployment.policy.models[decision.model].endpoints,
+        )
+
+    def _told(self, decision: Decision, sent: Outgoing | None) -> dict[str, str]:
+        request = self._decided
+        domain = request.deployment.policy.tasks.domain
+        return answer_headers(decision, request.scanned, sent, domain=domain)
+
+    @property
+    def _decided(self) -> _Request:
+        if self._request is None:
+            raise AssertionError("asked before the request was decided about")
+        return self._request
+
+    def _answer(self, answer: HttpAnswer, outcome: str) -> Immediate:
+        self._record.outcome, self._record.status = outcome, answer.status
+        headers = {"content-type": answer.content_type, **answer.headers, **self._headers}
+        headers["x-routewright-request-id"] = self._record.request_id
+        headers["x-routewright-latency-ms"] = f"{self._record.elapsed_s() * 1000:.2f}"
+        return Immediate(status=answer.status, headers=headers, body=answer.body)
+
+
+def _write(request: _Request, decision: Decision) -> tuple[Outgoing, bytes | None]:
+    sent = outgoing(request.deployment, request.facts, request.body, decision, request.scanned)
+    return sent, None if sent.body == request.body else dump_json(sent.body)
+
+
+def _known(
+    headers: Headers, facts: RequestFacts, body: Mapping[str, Any], history: History
+) -> Signals:
+    user = body.get("user")
+    first = next((p.text for p in facts.texts if p.role == "user"), "")
+    return Signals(
+        text=facts.routing_text,
+        headers={name: value for name, value in headers.items() if not name.startswith(":")},
+        requested_model=facts.model,
+        key=history.session or (user if isinstance(user, str) else "") or first,
+        open_tool_loop=facts.open_tool_loop,
+        in_session=history.session is not None,
+        previous_model=history.previous.model if history.previous else None,
+        previous_decision=history.previous.decision if history.previous else None,
+    )
+
+
+def _refusal(
+    decision: Decision, blocking: list[GuardOutcome], facts: RequestFacts
+) -> HttpAnswer:
+    """A block in the endpoint's own shape, or an error if a guard could not do its work."""
+    caught = next((outcome for outcome in blocking if not outcome.failed), None)
+    if caught is None:
+        guards = " and ".join(outcome.guard for outcome in blocking)
+        message = f"the {guards} guard could not check this request; try again later"
+        return error_answer(503, message, code="guard_failed")
+    block = Block(caught.guard, int(time.time()), blocked_types(decision))
+    return block_answer(facts.endpoint, block, stream=facts.stream)
+
+
+def _models(policy: Policy, method: str, path: str) -> HttpAnswer:
+    if method not in {"GET", "HEAD"}:
+        return error_answer(405, "use GET for this endpoint", code="method_not_allowed")
+    models = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "routewright"}
+        for name in dict.fromkeys([*policy.auto_models, *policy.models])
+    ]
+    if path == MODELS_PATH:
+        return HttpAnswer(200, dump_json({"object": "list", "data": models}))
+    name = path.removeprefix(f"{MODELS_PATH}/")
+    found = next((model for model in models if model["id"] == name), None)
+    if found is None:
+        return error_answer(404, "there is no such model", code="model_not_found")
+    return HttpAnswer(200, dump_json(found))
+
+
+def _status(headers: Headers) -> int | None:
+    status = headers.get(":status", "")
+    return int(status) if status.isdecimal() else None
+
+
+async def _in_thread(size: int, function: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
+    """Call `function`; in a thread if it has much to do."""
+    if size < _LARGE_BYTES:
+        return function(*args, **kw)
+    return await asyncio.to_thread(function, *args, **kw)
