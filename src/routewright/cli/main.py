@@ -16,6 +16,7 @@ from routewright.cli import (
     classify,
     compare,
     data,
+    envoy_config,
     evaluate,
     export,
     import_config,
@@ -65,6 +66,7 @@ app.command()(export.export)
 app.command()(bench.bench)
 app.command()(route.route)
 app.command()(check.check)
+app.command("envoy-config")(envoy_config.envoy_config)
 app.command("import-config")(import_config.import_config)
 
 
