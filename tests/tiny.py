@@ -44,6 +44,8 @@ ATTACK = Task(
 ENTITIES = Task(
     name="entities", kind="token", labels=("NUMBER", "OTHER"), coarse={"NUMBER": "DIGITS"}
 )
+MARKERS = {"category": 3, "intent": 4}
+"""Column of the letter that decides: ``q`` for category, ``z`` for intent."""
 TASKS = (TOPIC, ENTITIES, ATTACK)
 GOLDEN_TEXTS = ("call 12 now", "x", "", "José 漢字 👩‍👩‍👧 " * 6)
 
@@ -191,26 +193,32 @@ def _golden(folder: Path, tasks: Sequence[Task]) -> dict[str, object]:
 
 
 def _token_vectors(tokenizer: Tokenizer) -> NDArray[np.float64]:
-    """``(V, H)``: column 0 is 1, column 1 marks digits, column 2 marks ``x``, rest random."""
+    """``(V, H)``: column 0 is 1, 1 marks digits, 2 to 4 mark ``xqz``; the rest is random."""
     size = tokenizer.get_vocab_size()
     vectors = np.random.default_rng(1).normal(size=(size, HIDDEN))
-    vectors[:, :3] = [1, 0, 0]
+    vectors[:, :5] = [1, 0, 0, 0, 0]
     for piece, token_id in tokenizer.get_vocab().items():
         character = piece.removeprefix("##")
         vectors[token_id, 1] = character.isdigit()
-        vectors[token_id, 2] = character == "x"
+        for column, letter in enumerate("xqz", start=2):
+            vectors[token_id, column] = character == letter
     return vectors
 
 
 def _head_weights(task: Task) -> NDArray[np.float64]:
-    """``(H, outputs)``: NUMBER tags win on digits, the positive class from one x in ten."""
+    """``(H, outputs)``: NUMBER tags win on digits, the positive class from one x in ten.
+
+    Of tasks in `MARKERS` the first label wins from one marker in twenty, else the last.
+    """
     weights = np.zeros((HIDDEN, task.num_outputs))
     if task.kind == "token":
         weights[0], weights[1, 1:3] = [0, *[-8] * (task.num_outputs - 1)], 16
     elif task.positive is not None:
         weights[0, 1], weights[2, 1] = -4, 40
+    elif task.name in MARKERS:
+        weights[MARKERS[task.name], 0], weights[0, -1] = 60, 3
     else:
-        weights[3:] = np.random.default_rng(2).normal(size=(HIDDEN - 3, task.num_outputs))
+        weights[5:] = np.random.default_rng(2).normal(size=(HIDDEN - 5, task.num_outputs))
     return weights
 
 
