@@ -14,7 +14,7 @@ from rich.text import Text
 from routewright.errors import ConfigError
 
 if TYPE_CHECKING:
-    from routewright.policy.settings import Policy
+    from routewright.gateway.policy_file import PolicyFile
     from routewright.runtime.classifier import Classifier
 
 
@@ -28,71 +28,42 @@ def check(
     ] = False,
 ) -> None:
     """Validate a policy file, its secrets, its bundle (hashes, golden cases) and its labels."""
-    from routewright.policy.settings import policy_schema, resolve_secrets
+    from routewright.gateway.policy_file import policy_file_schema
 
     if schema:
-        sys.stdout.write(json.dumps(policy_schema(), indent=1) + "\n")
+        sys.stdout.write(json.dumps(policy_file_schema(), indent=1) + "\n")
         return
     if config is None:
         raise ConfigError("name the policy file: --config routewright.yaml")
-    policy, warnings = load_policy(config)
-    resolve_secrets(policy, os.environ, source=str(config))
-    folder = bundle_folder(policy, config, bundle)
-    classifier = None
-    if folder is None:
+    check_files(config, bundle, Console(highlight=False))
+
+
+def check_files(config: Path, bundle: Path | None, console: Console) -> None:
+    """Check a policy file with all that it names, and show it.
+
+    Raises:
+        RoutewrightError: the first thing that is wrong.
+    """
+    from routewright.gateway.policy_file import admin_token, open_bundle, read_policy_file
+    from routewright.policy.settings import resolve_secrets
+
+    file = read_policy_file(config, bundle)
+    resolve_secrets(file.policy, os.environ, source=str(config))
+    admin_token(file, os.environ)
+    warnings, classifier = list(file.warnings), None
+    if file.bundle is None:
         warnings.append("bundle: none named, so tasks and labels are not checked")
     else:
-        classifier, more = open_bundle(policy, folder, source=str(config))
+        classifier, more = open_bundle(file)
         warnings += more
-    console = Console(highlight=False)
-    console.print(_table(policy, folder, classifier))
+    console.print(_table(file, classifier))
     for warning in warnings:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     console.print(Text(f"{config}: valid", style="green"), soft_wrap=True)
 
 
-def load_policy(path: Path) -> "tuple[Policy, list[str]]":
-    """Read a policy file and check what can be checked without a bundle.
-
-    Returns:
-        The policy and its warnings.
-
-    Raises:
-        ConfigError: the file cannot be read, or the first thing that is wrong in it.
-    """
-    from routewright.config import read_yaml
-    from routewright.policy.checks import check_policy
-    from routewright.policy.settings import parse_policy
-
-    policy = parse_policy(read_yaml(path), source=str(path))
-    return policy, check_policy(policy, source=str(path))
-
-
-def bundle_folder(policy: "Policy", path: Path, named: Path | None) -> Path | None:
-    """The bundle that is named, else the policy's own, relative to its file."""
-    if named is not None or policy.bundle is None:
-        return named
-    return path.parent / policy.bundle
-
-
-def open_bundle(
-    policy: "Policy", folder: Path, *, source: str
-) -> "tuple[Classifier, list[str]]":
-    """Open a bundle with all its checks, and check the policy's labels against it.
-
-    Raises:
-        BundleError: the folder is no bundle, or not the one that was exported.
-        ConfigError: a task or label that the bundle does not have.
-    """
-    from routewright.policy.checks import check_labels
-    from routewright.runtime.classifier import Classifier
-
-    classifier = Classifier.open(folder)
-    tasks = {name: head.task for name, head in classifier.heads.items()}
-    return classifier, check_labels(policy, tasks, source=source)
-
-
-def _table(policy: "Policy", folder: Path | None, classifier: "Classifier | None") -> Table:
+def _table(file: "PolicyFile", classifier: "Classifier | None") -> Table:
+    policy, settings = file.policy, file.settings
     table = Table("part", "what", show_header=False)
     for name, model in policy.models.items():
         mark = " (default)" if name == policy.default_model else ""
@@ -109,8 +80,12 @@ def _table(policy: "Policy", folder: Path | None, classifier: "Classifier | None
     if policy.tools.catalogue:
         tools = ", ".join(t.name for t in policy.tools.catalogue)
         table.add_row(Text("tools"), Text(tools))
+    for name in ("http", "ext_proc", "api", "metrics"):
+        door = getattr(settings, name)
+        shown = "closed" if door is None else f"{door.host}:{door.port}"
+        table.add_row(Text("door"), Text(f"{name}: {shown}"))
     if classifier is not None:
-        table.add_row(Text("bundle"), Text(f"hashes and golden cases pass: {folder}"))
+        table.add_row(Text("bundle"), Text(f"hashes and golden cases pass: {file.bundle}"))
         for name, head in classifier.heads.items():
             threshold = head.calibration.threshold
             shown = "no threshold" if threshold is None else f"threshold {threshold:.4g}"

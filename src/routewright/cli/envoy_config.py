@@ -32,13 +32,12 @@ def envoy_config(
     ] = None,
 ) -> None:
     """Write a working Envoy bootstrap for a policy: a cluster a model, closed on failure."""
-    from routewright.cli.check import load_policy
-    from routewright.config import read_yaml, write_text
+    from routewright.config import write_text
     from routewright.gateway.envoy_config import envoy_settings, envoy_yaml
-    from routewright.gateway.settings import parse_gateway
+    from routewright.gateway.policy_file import read_policy_file
 
-    policy, _ = load_policy(config)
-    gateway = parse_gateway(read_yaml(config), source=str(config))
+    file = read_policy_file(config)
+    gateway = file.settings
     gateway = replace(
         gateway,
         envoy=replace(
@@ -48,7 +47,7 @@ def envoy_config(
             ext_proc=_address("ext-proc", ext_proc) or gateway.envoy.ext_proc,
         ),
     )
-    text = envoy_yaml(envoy_settings(policy, gateway, source=str(config)))
+    text = envoy_yaml(envoy_settings(file.policy, gateway, source=str(config)))
     if out is None:
         sys.stdout.write(text)
     else:

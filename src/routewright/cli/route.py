@@ -37,16 +37,14 @@ def route(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Decide about one prompt and print signals, thresholds, and what it would have taken."""
-    from routewright.cli.check import bundle_folder, load_policy, open_bundle
+    from routewright.gateway.policy_file import open_bundle, read_policy_file
     from routewright.policy.decision import decide, with_thresholds
     from routewright.policy.signals import Signals
 
-    policy, _ = load_policy(config)
-    folder = bundle_folder(policy, config, bundle)
-    if folder is None:
-        raise ConfigError(f"{config}: names no bundle; add bundle: PATH, or pass --bundle")
+    file = read_policy_file(config, bundle)
+    policy = file.policy
     headers = _headers(header or [])
-    classifier, _ = open_bundle(policy, folder, source=str(config))
+    classifier, _ = open_bundle(file)
     prompt = sys.stdin.read() if text == "-" else text
     facts = Signals(text=prompt, headers=headers, requested_model=model, key=key)
     signals = with_thresholds(classified(classifier, facts), policy)

@@ -129,19 +129,34 @@ def test_check_misses_a_secret_by_its_name(
 
 
 def test_check_prints_the_schema_without_a_file() -> None:
-    assert "models" in json.loads(run("check", "--schema"))["properties"]
+    schema = json.loads(run("check", "--schema"))
+    assert "models" in schema["properties"]
+    assert "http" in schema["properties"]["gateway"]["properties"]
+    assert "Listen" in schema["$defs"]
     with pytest.raises(ConfigError, match="name the policy file: --config"):
         run("check")
 
 
+def test_check_reads_the_gateway_section_too(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "routewright.yaml"
+    data = policy_data(tiny_bundle) | {"gateway": {"http": {"port": 8123}, "metrics": None}}
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    output = run("check", "--config", path)
+    assert "http: 127.0.0.1:8123" in output
+    assert "metrics: closed" in output
+    path.write_text(yaml.safe_dump(data | {"gateway": {"htpt": None}}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"gateway\.htpt: unknown key"):
+        run("check", "--config", path)
+
+
 def test_the_example_passes() -> None:
-    from routewright.cli.check import load_policy
+    from routewright.gateway.policy_file import read_policy_file
     from routewright.policy.checks import check_labels
     from routewright.tasks import BUILT_IN
 
     assert run("check", "--config", EXAMPLE).endswith("valid\n")
-    policy, warnings = load_policy(EXAMPLE)
-    assert [*warnings, *check_labels(policy, BUILT_IN, source="example")] == []
+    file = read_policy_file(EXAMPLE)
+    assert [*file.warnings, *check_labels(file.policy, BUILT_IN, source="example")] == []
 
 
 def test_an_old_configuration_is_imported_and_passes(

@@ -1,0 +1,127 @@
+"""The policy file as a whole: policy and gateway settings, read once and checked together.
+
+Knows files; needs nothing of the gateway extra, so that ``routewright check`` and ``route`` run
+on the base install.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from routewright.config import read_yaml
+from routewright.errors import ConfigError
+from routewright.gateway.settings import GatewaySettings, parse_gateway
+from routewright.policy.checks import check_labels, check_policy
+from routewright.policy.settings import Policy, parse_policy, policy_schema
+from routewright.runtime.classifier import Classifier
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyFile:
+    """What one reading of the file gave, so that all of it is of the same moment."""
+
+    path: Path
+    policy: Policy
+    settings: GatewaySettings
+    bundle: Path | None
+    """The bundle's folder: the one named on the command line, else the file's own."""
+    warnings: tuple[str, ...]
+    """Each one line: what is allowed and probably not meant."""
+
+    def required_bundle(self) -> Path:
+        """The bundle's folder.
+
+        Raises:
+            ConfigError: neither file nor command line names one.
+        """
+        if self.bundle is None:
+            raise ConfigError(
+                f"{self.path}: names no bundle; add bundle: PATH, or pass --bundle"
+            )
+        return self.bundle
+
+
+def read_policy_file(path: Path, bundle: Path | None = None) -> PolicyFile:
+    """Read a policy file and check what can be checked without a bundle.
+
+    Args:
+        path: the file.
+        bundle: a folder to take instead of the file's own.
+
+    Raises:
+        ConfigError: the file cannot be read, or the first thing that is wrong in it.
+    """
+    data, source = read_yaml(path), str(path)
+    policy = parse_policy(data, source=source)  # first, as it refuses written-out secrets
+    settings = parse_gateway(data, source=source)
+    if bundle is None and policy.bundle is not None:
+        bundle = path.parent / policy.bundle
+    warnings = (*check_policy(policy, source=source), *_door_warnings(settings))
+    return PolicyFile(
+        path=path, policy=policy, settings=settings, bundle=bundle, warnings=warnings
+    )
+
+
+def open_bundle(
+    file: PolicyFile, *, num_threads: int | None = None
+) -> tuple[Classifier, list[str]]:
+    """Open the bundle with all its checks, and check the policy's labels against it.
+
+    Returns:
+        The classifier, and warnings about the policy with it.
+
+    Raises:
+        BundleError: the folder is no bundle, or not the one that was exported.
+        ConfigError: no bundle is named, or a task or label that it does not have.
+    """
+    classifier = Classifier.open(file.required_bundle(), num_threads=num_threads)
+    return classifier, check_against(file, classifier)
+
+
+def check_against(file: PolicyFile, classifier: Classifier) -> list[str]:
+    """Check the policy's tasks and labels against those of an open bundle; warnings.
+
+    Raises:
+        ConfigError: a task or label that the bundle does not have.
+    """
+    tasks = {name: head.task for name, head in classifier.heads.items()}
+    return check_labels(file.policy, tasks, source=str(file.path))
+
+
+def admin_token(file: PolicyFile, environment: Mapping[str, str]) -> str | None:
+    """The bearer token of the admin call; None if there is no such call.
+
+    Raises:
+        ConfigError: its variable is not set, or empty.
+    """
+    variable = file.settings.reload.token_variable
+    if variable is None:
+        return None
+    if not environment.get(variable):
+        raise ConfigError(
+            f"{file.path}: gateway.reload.admin_token: environment variable {variable} is not "
+            f"set; export {variable}=..."
+        )
+    return environment[variable]
+
+
+def policy_file_schema() -> dict[str, Any]:
+    """JSON Schema of the whole file, for editors."""
+    schema = policy_schema()
+    gateway = TypeAdapter(GatewaySettings).json_schema()
+    definitions = gateway.pop("$defs", {})
+    if shared := set(definitions) & set(schema["$defs"]):
+        raise AssertionError(f"two classes of the file are called {shared}")
+    schema["$defs"] |= definitions
+    schema["properties"]["gateway"] = gateway
+    return schema
+
+
+def _door_warnings(settings: GatewaySettings) -> list[str]:
+    doors = (settings.http, settings.ext_proc, settings.api)
+    if any(door is not None for door in doors):
+        return []
+    return ["gateway: http, ext_proc and api are null, so no request can come in"]
