@@ -17,3 +17,6 @@ echo "== Classify a handful of prompts: one pass, four answers"
 routewright classify --bundle "$DEMO/run/bundle" --file examples/prompts.txt
 
 echo "== Bundle: $DEMO/run/bundle"
+
+echo "== Two model servers, the gateway and Envoy: prompts of every kind through the whole way"
+python examples/demo_gateway.py --bundle "$DEMO/run/bundle" --work "$DEMO"
