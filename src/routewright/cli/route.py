@@ -3,9 +3,8 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -39,6 +38,7 @@ def route(
     """Decide about one prompt and print signals, thresholds, and what it would have taken."""
     from routewright.gateway.policy_file import open_bundle, read_policy_file
     from routewright.policy.decision import decide, with_thresholds
+    from routewright.policy.serialization import decision_to_plain
     from routewright.policy.signals import Signals
 
     file = read_policy_file(config, bundle)
@@ -50,7 +50,7 @@ def route(
     signals = with_thresholds(classified(classifier, facts), policy)
     decision = decide(signals, policy)
     if as_json:
-        sys.stdout.write(json.dumps(to_plain_decision(decision, signals)) + "\n")
+        sys.stdout.write(json.dumps(decision_to_plain(decision, signals)) + "\n")
     else:
         _show(decision, signals)
 
@@ -67,27 +67,6 @@ def classified(classifier: "Classifier", facts: "Signals") -> "Signals":
     spans = {name: tuple(found) for name, found in answer.spans.items()}
     num_tokens = len(raw.encoded.offsets)
     return replace(facts, sequence=sequence, spans=spans, num_tokens=num_tokens)
-
-
-def to_plain_decision(decision: "Decision", signals: "Signals") -> dict[str, Any]:
-    """Plain values of a decision and of the signals behind it, without the prompt."""
-    answers: dict[str, Any] = {
-        name: {
-            "label": s.label,
-            "confidence": round(s.confidence, 6),
-            "threshold": s.threshold,
-            "abstained": s.abstained,
-            "probabilities": {label: round(p, 6) for label, p in s.probabilities.items()},
-        }
-        for name, s in signals.sequence.items()
-    }
-    for name, spans in signals.spans.items():
-        answers[name] = [
-            {"start": s.start, "end": s.end, "label": s.label, "score": round(s.score, 6)}
-            for s in spans
-        ]
-    plain = {"blocked": decision.blocked, "masked_types": list(decision.masked_types)}
-    return {**asdict(decision), **plain, "signals": answers}
 
 
 def _headers(given: list[str]) -> Mapping[str, str]:

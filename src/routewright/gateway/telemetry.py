@@ -23,7 +23,7 @@ FIXED_LABELS: Mapping[str, frozenset[str]] = {
     "endpoint": frozenset({
         "chat", "completions", "responses", "embeddings", "models",
         "classify_intent", "classify_pii", "classify_security", "classify_combined",
-        "classify_batch", "info", "admin", "health",
+        "classify_batch", "classify", "route", "info", "admin", "health",
     }),
     "outcome": frozenset({"forwarded", "blocked", "answered", "refused", "failed", "aborted",
                           "done"}),
