@@ -15,7 +15,9 @@
     |- ServingError               serving        a request cannot be served
     |  |- OverloadedError         overloaded     the queue is full; says when to come back
     |  |- DeadlineError           deadline       no answer within the caller's time
-    |  '- ClosedError             closed         the engine has been drained
+    |  |- ClosedError             closed         the engine has been drained
+    |  '- UpstreamError           upstream       no server of a model answered, or not to the end
+    |     '- UpstreamTimeoutError timeout        a server of a model was silent for too long
     |- RequestError               request        a client's request body is malformed
     |  '- UnknownModelError       unknown_model  a client names a model that does not exist
     |- MissingExtraError          missing_extra  an optional dependency is not installed
@@ -146,6 +148,18 @@ class ClosedError(ServingError):
     """The engine was closed, or is draining and takes no new texts."""
 
     code = "closed"
+
+
+class UpstreamError(ServingError):
+    """No server of a model could be reached, or one broke off before its answer was whole."""
+
+    code = "upstream"
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """A server of a model was silent for longer than is allowed."""
+
+    code = "timeout"
 
 
 class RequestError(RoutewrightError):

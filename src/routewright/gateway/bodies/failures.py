@@ -18,6 +18,8 @@ STATUS: Mapping[str, int] = {
     "serving": 503,
     "closed": 503,
     "deadline": 504,
+    "upstream": 502,
+    "timeout": 504,
 }
 """By error code; errors that are not here are the operator's, and 500."""
 
