@@ -48,13 +48,12 @@ def answer_text(server: str, model: str, text: str, tag: str | None = None) -> s
 
 @dataclass
 class SeenRequest:
-    """What reached the server; header names are lower case."""
+    """What reached the server; header names are lower case. `finished`: answered to the end."""
 
     path: str
     headers: dict[str, str]
     body: Any
     finished: bool = False
-    """The answer was sent to its end."""
 
 
 @dataclass(frozen=True)
@@ -310,11 +309,7 @@ class ModelServer:
         return JSONResponse({"object": "list", "data": data, "model": model, "usage": usage})
 
     def models(self, _: SeenRequest) -> Response:
-        model = {"id": self.name, "object": "model", "created": 0, "owned_by": "example"}
-        return JSONResponse({"object": "list", "data": [model]})
-
-    async def list_seen(self, _: Request) -> Response:
-        return JSONResponse([asdict(request) for request in self.requests])
+        return JSONResponse({"object": "list", "data": [{"id": self.name, "object": "model"}]})
 
     def generation(self, seen: SeenRequest) -> Response:
         endpoint = ENDPOINTS[seen.path]
@@ -344,21 +339,18 @@ class ModelServer:
         if self.api_key and seen.headers.get("authorization") != f"Bearer {self.api_key}":
             return error(401, f"{self.name} does not know this key")
         await asyncio.sleep(float(seen.headers.get("x-test-delay-ms", 0)) / 1000)
-        status = int(seen.headers.get("x-test-status", 200))
-        if status != 200:
+        if (status := int(seen.headers.get("x-test-status", 200))) != 200:
             return error(status, f"{self.name} was asked to fail")
         others = {"embeddings": self.embeddings, "models": self.models}
         answer = others.get(seen.path.rpartition("/")[2], self.generation)(seen)
         seen.finished = not isinstance(answer, CutOff | StreamingResponse)  # those come later
         return answer
 
-    def reply(self, seen: SeenRequest, texts: list[str]) -> Reply:
+    def reply(self, seen: SeenRequest, said: list[str]) -> Reply:
         model, tag = str(seen.body.get("model")), seen.headers.get("x-request-tag")
-        tool = tool_called(seen.body, texts[0])
-        if tool is None:
-            texts = [answer_text(self.name, model, text, tag) for text in texts]
-        else:
-            texts = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
+        texts = [answer_text(self.name, model, text, tag) for text in said]
+        if tool := tool_called(seen.body, said[0]):
+            texts = [json.dumps({"text": text}, ensure_ascii=False) for text in said]
         chars = int(seen.headers.get("x-test-chunk", 0)) or None
         counted = bool((seen.body.get("stream_options") or {}).get("include_usage"))
         words = len(json.dumps(seen.body).split())
@@ -378,19 +370,27 @@ def create_app(name: str, *, api_key: str | None = None, token_delay_s: float = 
     for path in ("/v1/embeddings", *ENDPOINTS):
         app.router.add_route(path, server.answer, methods=["POST"])
     app.router.add_route("/v1/models", server.answer)
-    app.router.add_route("/requests", server.list_seen)
+
+    def seen(_: Request) -> Response:
+        return JSONResponse([asdict(request) for request in server.requests])
+
+    app.router.add_route("/requests", seen)
     app.state.requests = server.requests
     return app
 
 
-def main() -> None:
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--name", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--api-key", help="ask for this bearer token")
     parser.add_argument("--token-delay-ms", type=float, default=0.0)
-    given = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    given = arguments().parse_args()
     delay_s = given.token_delay_ms / 1000
     app = create_app(given.name, api_key=given.api_key, token_delay_s=delay_s)
     uvicorn.run(app, host=given.host, port=given.port, log_level="warning")
