@@ -27,6 +27,9 @@ ID_FIELDS = frozenset({"request_id", "trace_id"})
 _ID = re.compile(r"[0-9a-f]{32}")
 _MAX_FRAMES = 8
 OWN = "routewright"
+OPERATOR_LOGGER = "routewright.gateway.reload"
+"""Its lines are about the operator's own files, never about a request, so they may have a
+``detail``: one line of free text, such as what is wrong in the policy file, and where."""
 WITHHELD = "(message of another library, withheld)"
 UNKNOWN = "?"
 
@@ -56,6 +59,9 @@ class JsonFormatter(logging.Formatter):
             "event": self._event(record),
         }
         line |= {k: v for k, v in vars(record).items() if self._may_be_told(k, v)}
+        detail = getattr(record, "detail", None)
+        if record.name == OPERATOR_LOGGER and isinstance(detail, str):
+            line["detail"] = detail
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = _describe(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False)

@@ -26,10 +26,16 @@ class PolicyFile:
     path: Path
     policy: Policy
     settings: GatewaySettings
+    named_bundle: Path | None
+    """The folder that the command line gave."""
     bundle: Path | None
-    """The bundle's folder: the one named on the command line, else the file's own."""
+    """The bundle's folder: the one of the command line, else the file's own."""
     warnings: tuple[str, ...]
     """Each one line: what is allowed and probably not meant."""
+
+    def read_again(self) -> "PolicyFile":
+        """The file as it is now; errors as for `read_policy_file`."""
+        return read_policy_file(self.path, self.named_bundle)
 
     def required_bundle(self) -> Path:
         """The bundle's folder.
@@ -57,11 +63,14 @@ def read_policy_file(path: Path, bundle: Path | None = None) -> PolicyFile:
     data, source = read_yaml(path), str(path)
     policy = parse_policy(data, source=source)  # first, as it refuses written-out secrets
     settings = parse_gateway(data, source=source)
-    if bundle is None and policy.bundle is not None:
-        bundle = path.parent / policy.bundle
-    warnings = (*check_policy(policy, source=source), *_door_warnings(settings))
+    own = None if policy.bundle is None else path.parent / policy.bundle
     return PolicyFile(
-        path=path, policy=policy, settings=settings, bundle=bundle, warnings=warnings
+        path=path,
+        policy=policy,
+        settings=settings,
+        named_bundle=bundle,
+        bundle=bundle or own,
+        warnings=(*check_policy(policy, source=source), *_door_warnings(settings)),
     )
 
 

@@ -135,6 +135,7 @@ class Classifier:
         *,
         precision: str | None = None,
         num_threads: int | None = None,
+        spinning: bool = True,
         verify: bool = True,
     ) -> "Classifier":
         """Open a bundle.
@@ -143,6 +144,7 @@ class Classifier:
             path: the bundle folder.
             precision: ``int8`` or ``fp32``; None takes the bundle's default.
             num_threads: threads of one forward pass; None takes one for each physical core.
+            spinning: whether idle threads wait actively; see `OnnxBackend`.
             verify: whether to check the hash of every file and replay the golden cases.
 
         Raises:
@@ -152,7 +154,9 @@ class Classifier:
         """
         bundle = Bundle.open(path, verify=verify)
         precision = bundle.precision(precision)
-        backend = OnnxBackend(bundle.graph_path(precision), num_threads=num_threads)
+        backend = OnnxBackend(
+            bundle.graph_path(precision), num_threads=num_threads, spinning=spinning
+        )
         needed = {*(logits_name(name) for name in bundle.tasks), EMBEDDING}
         if missing := sorted(needed - set(backend.output_names)):
             raise BundleError(
