@@ -1,0 +1,84 @@
+"""Entities of the model and findings of the rules to one list of entities."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
+
+from routewright.labels import Span
+from routewright.second_look.finders import findings
+from routewright.second_look.folding import fold
+from routewright.second_look.settings import SecondLookSettings
+from routewright.second_look.shapes import checked
+
+
+def second_look(text: str, spans: Sequence[Span], settings: SecondLookSettings) -> list[Span]:
+    """Confirm, correct, veto and add entities by their form.
+
+    A proven entity takes the place of every entity of a checked type that it overlaps, and its
+    part of those of other types, of which the rest stays. What is left of the checked types
+    gets the borders of its form, or goes if it has none. A second pass changes nothing.
+
+    Args:
+        text: of any length; time is linear in it.
+        spans: sorted, not overlapping, inside `text`.
+        settings: which types, and what may be done.
+
+    Returns:
+        Sorted, not overlapping, not empty, inside `text`.
+    """
+    types = settings.types
+    folded = fold(text)
+    proven = findings(folded, types, settings.score)
+    if not settings.find:
+        proven = [p for p in proven if any(s.label in types for s in _overlapping(spans, p))]
+    kept: list[Span] = []
+    for span in spans:
+        hits = _overlapping(proven, span)
+        if span.label not in types:
+            kept += _rest(text, span, hits)
+        elif not hits:
+            kept.append(span)
+    result = sorted([*kept, *proven])
+    if not any(span.label in types for span in kept):
+        return result
+    return _with_borders(folded, result, set(proven), settings)
+
+
+def _overlapping(spans: Sequence[Span], span: Span) -> Sequence[Span]:
+    """Those of `spans`, sorted and not overlapping, that share a character with `span`."""
+    first = bisect_right(spans, span.start, key=lambda s: s.end)
+    return spans[first : bisect_left(spans, span.end, key=lambda s: s.start)]
+
+
+def _rest(text: str, span: Span, hits: Sequence[Span]) -> Iterable[Span]:
+    """The pieces of `span` outside of `hits` that hold a letter or digit."""
+    if not hits:
+        yield span
+        return
+    starts = [span.start, *(hit.end for hit in hits)]
+    ends = [*(hit.start for hit in hits), span.end]
+    for start, end in zip(starts, ends, strict=True):
+        inside = [i for i in range(start, end) if text[i].isalnum()]
+        if inside:
+            yield replace(span, start=inside[0], end=inside[-1] + 1)
+
+
+def _with_borders(
+    folded: str, spans: Sequence[Span], proven: Set[Span], settings: SecondLookSettings
+) -> list[Span]:
+    """`spans` with the shape of each unproven one of a checked type enforced."""
+    result: list[Span] = []
+    for i, span in enumerate(spans):
+        if span.label not in settings.types or span in proven:
+            result.append(span)
+            continue
+        borders = checked(folded, span.label, (span.start, span.end))
+        if borders is None:
+            if not settings.veto:
+                result.append(span)
+            continue
+        first = result[-1].end if result else 0
+        last = spans[i + 1].start if i + 1 < len(spans) else len(folded)
+        fits = first <= borders[0] and borders[1] <= last
+        result.append(replace(span, start=borders[0], end=borders[1]) if fits else span)
+    return result
