@@ -14,6 +14,7 @@ from routewright.data.synth import pii_draw
 from routewright.data.synth.grammar import Piece, Slot, load_templates
 from routewright.data.synth.pii import (
     PLAIN_FILE,
+    SENTENCE_FILE,
     PiiConfig,
     assemble,
     generate_pii,
@@ -24,6 +25,7 @@ from routewright.data.synth.pii_noise import add_noise
 from routewright.data.synth.pii_values import (
     BLOCK_SLOTS,
     ENTITY_SLOTS,
+    PIECE_SLOTS,
     PLAIN_SLOTS,
     make_slot,
 )
@@ -113,9 +115,14 @@ def test_there_are_many_templates_and_each_has_its_own_id() -> None:
 
 
 def test_every_slot_of_every_template_has_a_maker_and_every_maker_is_used() -> None:
-    plain = [t for group in load_templates(PLAIN_FILE, "plain").values() for t in group]
+    plain = [
+        template
+        for file in (PLAIN_FILE, SENTENCE_FILE)
+        for group in load_templates(file, "plain").values()
+        for template in group
+    ]
     used = {slot for t in [*pii_templates(), *plain] for slot in t.slots}
-    known = {*ENTITY_SLOTS, *PLAIN_SLOTS, *BLOCK_SLOTS}
+    known = {*ENTITY_SLOTS, *PLAIN_SLOTS, *BLOCK_SLOTS, *PIECE_SLOTS}
     assert used - known == set()
     assert known - used == set()
     assert all(slot in PLAIN_SLOTS for t in plain for slot in t.slots)
@@ -144,7 +151,7 @@ def test_business_names_that_look_like_people_are_organisations() -> None:
     assert any("& Sons" in piece.text for piece in made)
 
 
-@pytest.mark.parametrize("slot", [*ENTITY_SLOTS, *PLAIN_SLOTS, *BLOCK_SLOTS])
+@pytest.mark.parametrize("slot", [*ENTITY_SLOTS, *PLAIN_SLOTS, *BLOCK_SLOTS, *PIECE_SLOTS])
 def test_a_slot_is_never_empty(slot: str) -> None:
     draw = Draw(random.Random(2), POOLS)  # noqa: S311
     assert all("".join(p.text for p in make_slot(draw, slot)) for _ in range(25))

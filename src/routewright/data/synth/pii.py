@@ -1,9 +1,16 @@
 """Texts with personal data and exact spans, assembled from templates, values and noise.
 
-The annotation follows presidio-research: only the value of a slot is marked ("Saturday" of
-"Saturday morning"), TITLE is an honorific or a job, relative times are no DATE_TIME, and an
-address written in one block is one STREET_ADDRESS unless it heads a letter, where every part is
-marked by itself.
+The annotation follows presidio-research, as its training rows show it:
+
+* Only the value of a slot is marked: "Saturday" of "Saturday morning", "Golden Helix" of "The
+  Golden Helix Orchestra", "Analytica" of "an Analytica spokesman", no possessive "'s".
+* TITLE is an honorific with its full stop, and a job where it is stated as such: "works as a
+  midwife", under a name in a signature, between commas. Roles in passing ("my manager",
+  "songwriter Ann", "the king") are none.
+* DATE_TIME is absolute: a date, a time, a year, a day of the week. "Last night", "the 60s" and
+  "8+ years" are none. AGE is the bare number, NRP a nation, belief or party.
+* Works, bands, magazines, prizes, laws, holidays and sights are no entity.
+* Addresses: see ``pii_addresses``.
 """
 
 import random
@@ -22,14 +29,24 @@ from routewright.data.synth.pii_noise import add_noise
 from routewright.data.synth.pii_values import make_slot
 from routewright.labels import Span
 
-TEMPLATE_FILES = ("pii_talk.yaml", "pii_prose.yaml", "pii_forms.yaml")
+TEMPLATE_FILES = (
+    "pii_talk.yaml", "pii_prose.yaml", "pii_forms.yaml", "pii_places.yaml",
+    "pii_companies.yaml", "pii_culture.yaml", "pii_people.yaml",
+)  # fmt: skip
 PLAIN_FILE = "pii_plain.yaml"
+SENTENCE_FILE = "pii_sentences.yaml"
 
 REGISTER_WEIGHTS: Mapping[str, float] = {
-    "address": 1.8, "statements": 1.2, "questions": 0.8, "film": 0.6, "story": 0.7, "hr": 0.8,
-    "medical": 0.8, "log": 0.7, "travel": 0.8, "legal": 0.7,
+    "statements": 1.2, "questions": 0.8, "film": 0.6, "story": 0.7, "hr": 0.8, "medical": 0.8,
+    "log": 0.6, "data": 0.7, "travel": 0.8, "legal": 0.7, "letterhead": 2.2, "located": 1.8,
+    "several_addresses": 1.8, "roads": 1.6, "fields": 2.0, "numbers": 1.6,
 }  # fmt: skip
 """How often a register is used per template of it; 1 where it is not named."""
+
+LAYOUT_REGISTERS = frozenset(
+    {"form", "data", "log", "address", "letterhead", "email", "dialogue", "fields", "code"}
+)
+"""Registers whose texts stand alone: a sentence before or after them would be out of place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +57,25 @@ class PiiConfig:
 
     plain_share: float = 0.2
     """Share of texts made from templates without personal data, in [0, 1]."""
+    context_share: float = 0.3
+    """Share of sentences that get others before or behind them, in [0, 1]."""
     noise: bool = True
     """Whether case, punctuation, quotes, line breaks and typos vary."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.plain_share <= 1:
-            raise ValueError("needs 0 <= plain_share <= 1")
+        for name in ("plain_share", "context_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"needs 0 <= {name} <= 1")
+
+
+@dataclass(frozen=True)
+class _Templates:
+    entities: Sequence[Template]
+    weights: Sequence[float]
+    plain: Sequence[Template]
+    openers: Sequence[Template]
+    closers: Sequence[Template]
+    joinable: Sequence[Template]
 
 
 def pii_templates() -> list[Template]:
@@ -68,14 +98,16 @@ def generate_pii(
     # A str seed is hashed with SHA-512 and so does not change between processes.
     rng = random.Random(f"pii/{seed}")  # noqa: S311 - texts, not secrets
     pools = build_pools(seed)
-    templates, weights = zip(*_weighted_templates(), strict=True)
-    plain = [t for group in load_templates(PLAIN_FILE, "pii/plain").values() for t in group]
+    templates = _load()
     for _ in range(num_examples):
         if rng.random() < config.plain_share:
-            template = rng.choice(plain)
+            template = rng.choice(templates.plain)
         else:
-            template = rng.choices(templates, weights)[0]
-        pieces = list(fill(template, rng, partial(make_slot, Draw(rng, pools))))
+            template = rng.choices(templates.entities, templates.weights)[0]
+        draw = Draw(rng, pools)
+        pieces = _fill(template, draw)
+        if _register(template) not in LAYOUT_REGISTERS and draw.chance(config.context_share):
+            pieces = _in_context(pieces, draw, templates, plain=template in templates.plain)
         if config.noise:
             pieces = add_noise(pieces, rng)
         text, spans = assemble(pieces)
@@ -94,6 +126,37 @@ def assemble(pieces: Sequence[Piece]) -> tuple[str, tuple[Span, ...]]:
     return text, tuple(spans)
 
 
+def _fill(template: Template, draw: Draw) -> list[Piece]:
+    return list(fill(template, draw.rng, partial(make_slot, draw)))
+
+
+def _register(template: Template) -> str:
+    return template.id.split("/")[1]
+
+
+def _in_context(
+    pieces: list[Piece], draw: Draw, templates: _Templates, *, plain: bool
+) -> list[Piece]:
+    """The sentence with an opening, a closing, or another sentence with entities."""
+    kind = draw.rng.random()
+    if kind < 0.3:
+        return _join(_fill(draw.rng.choice(templates.openers), draw), pieces, draw)
+    if kind < 0.75:
+        return _join(pieces, _fill(draw.rng.choice(templates.closers), draw), draw)
+    others = templates.plain if plain else templates.joinable
+    return _join(pieces, _fill(draw.rng.choice(others), draw), draw)
+
+
+def _join(first: list[Piece], second: list[Piece], draw: Draw) -> list[Piece]:
+    gap = draw.rng.choice((" ", " ", " ", "\n", "\n\n"))
+    ending = (
+        ""
+        if "".join(p.text for p in first).rstrip().endswith((".", "!", "?", ":", ","))
+        else "."
+    )
+    return [*first, Piece(ending + gap), *second]
+
+
 def _weighted_templates() -> list[tuple[Template, float]]:
     return [
         (template, REGISTER_WEIGHTS.get(register, 1.0))
@@ -101,3 +164,17 @@ def _weighted_templates() -> list[tuple[Template, float]]:
         for register, templates in load_templates(name, "pii").items()
         for template in templates
     ]
+
+
+def _load() -> _Templates:
+    entities, weights = zip(*_weighted_templates(), strict=True)
+    sentences = load_templates(SENTENCE_FILE, "plain")
+    return _Templates(
+        entities,
+        weights,
+        [t for group in load_templates(PLAIN_FILE, "plain").values() for t in group]
+        + [t for group in sentences.values() for t in group],
+        sentences["openers"],
+        sentences["closers"],
+        [t for t in entities if _register(t) not in LAYOUT_REGISTERS],
+    )

@@ -22,6 +22,8 @@ LOCALES: Mapping[str, float] = {
 }  # fmt: skip
 """Faker locales and how often a text is set in each."""
 
+WORD_FILES = ("pii_words.yaml", "pii_words_places.yaml", "pii_words_culture.yaml")
+
 _FOREIGN_SHARE = 0.25
 """Share of values taken from another locale than that of the text."""
 
@@ -120,9 +122,14 @@ def _comma_list(text: str) -> list[str]:
 
 
 @cache
+def _word_lists() -> Mapping[str, str]:
+    return {name: text for file in WORD_FILES for name, text in load_resource(file).items()}
+
+
+@cache
 def word_list(name: str) -> Sequence[str]:
-    """Words of ``pii_words.yaml``, where they are separated by commas."""
-    return tuple(_comma_list(load_resource("pii_words.yaml")[name]))
+    """Words of the list `name` of ``WORD_FILES``, where they are separated by commas."""
+    return tuple(_comma_list(_word_lists()[name]))
 
 
 class Draw:

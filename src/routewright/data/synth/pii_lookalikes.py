@@ -96,3 +96,49 @@ def product(draw: Draw) -> str:
 def name_like_word(draw: Draw) -> str:
     """A tool or a prize that is called like a person."""
     return draw.word("names_of_things")
+
+
+def work(draw: Draw) -> str:
+    """A song, film, book or album; presidio-research annotates none of them."""
+    form = draw.rng.choice((
+        "The {a} {n}", "{a} {n}", "{n} of the {a} {m}", "The {n} and the {m}", "{n} in {m}",
+        "My {a} {n}", "{a} {n} {m}", "{n}", "{n}s of {m}", "No {n} Tonight", "{a} {n}, {a} {m}",
+        "Waiting for the {n}", "Don't Wake the {n}", "{n} for Two", "Where the {a} {n} Sleeps",
+        "Run, {n}, Run", "All My {n}s", "Goodbye, {a} {n}", "The {n}'s {m}", "{n} {m}",
+    ))  # fmt: skip
+    return form.format(
+        a=draw.word("works_adjectives"), n=draw.word("works_nouns"), m=draw.word("works_nouns")
+    )
+
+
+def band(draw: Draw) -> str:
+    """A music group, known or made up; presidio-research annotates none."""
+    if draw.chance(0.45):
+        return draw.word("bands")
+    adjective, noun = draw.word("works_adjectives"), draw.word("works_nouns")
+    return draw.rng.choice((f"the {noun}s", f"the {adjective} {noun}s", f"{adjective} {noun}"))
+
+
+def magazine(draw: Draw) -> str:
+    """A magazine; presidio-research annotates none."""
+    if draw.chance(0.5):
+        return draw.word("magazines")
+    stem = draw.word("org_fields" if draw.chance(0.6) else "works_nouns")
+    return f"{stem} {draw.word('magazine_ends')}"
+
+
+def proper_name(draw: Draw) -> str:
+    """A prize, law, holiday, sight or dignitary: capitals without an entity."""
+    kind = draw.rng.choice(("prizes", "laws", "holidays", "sights", "royals"))
+    return draw.word(kind)
+
+
+def acronym(draw: Draw) -> str:
+    """An abbreviation that is no organisation, in any case people type it."""
+    text = draw.word("acronyms")
+    return text if draw.chance(0.75) else draw.rng.choice((text.lower(), text.capitalize()))
+
+
+def role(draw: Draw) -> str:
+    """Who somebody is in passing ("my manager", "songwriter Ann"): no TITLE."""
+    return draw.word("roles")

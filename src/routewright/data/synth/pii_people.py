@@ -29,7 +29,8 @@ _PREFIXED_LAST_NAMES = (
 def new_person(draw: Draw) -> Person:
     """Somebody new, whom the text speaks of from now on."""
     names = draw.names()
-    last = draw.rng.choice(names.last)
+    # Public name generators pair given names of one country with family names of another.
+    last = draw.rng.choice((draw.names() if draw.chance(0.3) else names).last)
     if draw.chance(0.03):
         last = draw.rng.choice(_PREFIXED_LAST_NAMES) + last
     draw.person = Person(draw.rng.choice(names.first), last)
@@ -140,26 +141,48 @@ def invented_brand(draw: Draw) -> str:
     """A made-up company name: one coined word, or plain words and a field."""
     kind = draw.rng.random()
     coined = draw.word("org_stems") + draw.word("org_ends")
-    if kind < 0.4:
+    if kind < 0.35:
         return coined
-    if kind < 0.5:
+    if kind < 0.45:
         return f"{coined} {draw.word('org_suffixes')}"
-    if kind < 0.8:
+    if kind < 0.65:
         return f"{draw.word('org_words')} {draw.word('org_fields')}"
-    if kind < 0.9:
+    if kind < 0.72:
         words = draw.word("org_words"), draw.word("org_words"), draw.word("org_fields")
         return " ".join(words)
-    return f"{draw.word('org_words')} {draw.word('org_words')}"
+    return _shop(draw, coined)
+
+
+def _shop(draw: Draw, coined: str) -> str:
+    """Names of shops, offices and start-ups that follow no rule of company law."""
+    form = draw.rng.choice((
+        "{w} {n}", "{w} {n}", "{d} {n}", "{w} {v}", "{d} {e}", "{w} n' {v}", "{number}{c}",
+        "{number} {w} {n}s Inc", "{c}com", "{w} and {v}", "The {w} Report", "{c} {f} {s}",
+        "Department of {f}", "Department Of {w} {f}", "Ministry of {f}", "{w} {f} Agency",
+        "{w} {w2} {f} and {f2}", "{w}-{d}", "{initials}", "{dotted}", "{i}{c}", "{d}{d2}",
+        "{c} {w} {f}", "{w} {f} Group", "{f} {w}", "{a}. {b}. {last} & Company", "{w} & {n}",
+        "{last} {f}", "{last} {w} {f}", "{last} {f} and {f2}", "{n} {n2}", "{n}'s",
+    ))  # fmt: skip
+    return form.format(
+        w=draw.word("org_words"), w2=draw.word("org_words"), v=draw.word("org_words"),
+        n=draw.word("works_nouns"), n2=draw.word("works_nouns"), f=draw.word("org_fields"),
+        f2=draw.word("org_fields"), d=draw.word("domain_words").capitalize(),
+        d2=draw.word("domain_words"), e=draw.word("domain_words").capitalize(),
+        c=coined, i=draw.rng.choice("EIM"), number=draw.rng.randint(2, 9), a=draw.digits("@"),
+        b=draw.digits("@"), last=draw.rng.choice(draw.names().last),
+        initials=draw.digits(draw.rng.choice(("@@@", "@@@@", "@&@", "@-@"))),
+        dotted=draw.digits("@.@."), s=draw.word("org_suffixes"),
+    )  # fmt: skip
 
 
 def organization(draw: Draw) -> str:
     """A company, agency, school or the like."""
     kind = draw.rng.random()
-    if kind < 0.45:
+    if kind < 0.5:
         return invented_brand(draw)
     if kind < 0.62:
         return draw.word("known_organizations").removeprefix("the ")
-    if kind < 0.82:
+    if kind < 0.78:
         return draw.rng.choice(draw.locale().companies)
     return person_like_organization(draw)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from routewright.data.synth import pii_addresses as addresses
 from routewright.data.synth import pii_lookalikes as lookalikes
 from routewright.data.synth import pii_numbers as numbers
 from routewright.data.synth import pii_people as people
@@ -37,13 +38,14 @@ ENTITY_SLOTS: Mapping[str, tuple[str, Maker]] = {
     "city": ("GPE", places.city),
     "country": ("GPE", places.country),
     "state": ("GPE", places.state),
-    "street": ("STREET_ADDRESS", places.street),
-    "street_name": ("STREET_ADDRESS", places.street_name),
-    "corner": ("STREET_ADDRESS", places.corner),
-    "address": ("STREET_ADDRESS", places.any_address),
-    "address_line": ("STREET_ADDRESS", places.address_line),
-    "address_lines": ("STREET_ADDRESS", places.address_lines),
-    "zip": ("ZIP_CODE", places.postal_code),
+    "state_code": ("GPE", places.state_code),
+    "street": ("STREET_ADDRESS", addresses.street),
+    "street_name": ("STREET_ADDRESS", addresses.street_name),
+    "corner": ("STREET_ADDRESS", addresses.corner),
+    "address": ("STREET_ADDRESS", addresses.any_address),
+    "address_line": ("STREET_ADDRESS", addresses.address_line),
+    "address_lines": ("STREET_ADDRESS", addresses.address_lines),
+    "zip": ("ZIP_CODE", addresses.postal_code),
     "date": ("DATE_TIME", times.date),
     "day": ("DATE_TIME", times.recent_date),
     "time": ("DATE_TIME", times.time),
@@ -80,12 +82,34 @@ PLAIN_SLOTS: Mapping[str, Maker] = {
     "product": lookalikes.product,
     "namelike": lookalikes.name_like_word,
     "path": numbers.url_path,
+    "work": lookalikes.work,
+    "band": lookalikes.band,
+    "magazine": lookalikes.magazine,
+    "proper": lookalikes.proper_name,
+    "prize": partial(Draw.word, name="prizes"),
+    "law": partial(Draw.word, name="laws"),
+    "holiday": partial(Draw.word, name="holidays"),
+    "sight": partial(Draw.word, name="sights"),
+    "royal": partial(Draw.word, name="royals"),
+    "acronym": lookalikes.acronym,
+    "role": lookalikes.role,
     "user": people.username,
 }
 """Slot to the maker of a value that is no entity."""
 
-BLOCK_SLOTS: Mapping[str, str] = {"block": " ", "block_flush": "", "block_quoted": "> "}
+BLOCK_SLOTS: Mapping[str, str] = {
+    "block": " ",
+    "block_flush": "",
+    "block_quoted": "> ",
+    "block_deep": "    ",
+}
 """Slot of a letter-head address to the margin of its lines."""
+
+PIECE_SLOTS: Mapping[str, Callable[[Draw], tuple[Piece, ...]]] = {
+    "field_street": addresses.field_street,
+    "road": addresses.road,
+}
+"""Slot to the maker of several pieces."""
 
 
 def make_slot(draw: Draw, slot: str) -> tuple[Piece, ...]:
@@ -97,6 +121,8 @@ def make_slot(draw: Draw, slot: str) -> tuple[Piece, ...]:
     if slot in PLAIN_SLOTS:
         return (Piece(PLAIN_SLOTS[slot](draw)),)
     if slot in BLOCK_SLOTS:
-        return places.address_block(draw, BLOCK_SLOTS[slot])
+        return addresses.address_block(draw, BLOCK_SLOTS[slot])
+    if slot in PIECE_SLOTS:
+        return PIECE_SLOTS[slot](draw)
     label, maker = ENTITY_SLOTS[slot]
     return (Piece(maker(draw).strip(), label),)
