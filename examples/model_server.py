@@ -312,7 +312,7 @@ class ModelServer:
         return JSONResponse({"object": "list", "data": [{"id": self.name, "object": "model"}]})
 
     def generation(self, seen: SeenRequest) -> Response:
-        endpoint = ENDPOINTS[seen.path]
+        endpoint = ENDPOINTS["/v1/" + seen.path.rpartition("/v1/")[2]]  # after any prefix
         reply = self.reply(seen, endpoint.user_texts(seen.body))
         headers = {k: v for k, v in seen.headers.items() if k == "x-request-tag"}
         cut = seen.headers.get("x-test-abort") == "mid-stream"
