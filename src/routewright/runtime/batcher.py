@@ -2,7 +2,8 @@
 
 Knows tokens, deadlines and the queue; knows nothing of requests or policy. All state belongs to
 the event loop; the worker gets a batch and gives back its outputs. A batch takes what waits and
-never waits for more, so a lone text runs at once and batches grow with the load.
+never waits for more, so a lone text runs at once and batches grow with the load. Under load the
+answers of one batch are decoded while the next one runs.
 """
 
 import asyncio
@@ -39,14 +40,15 @@ class BatcherConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    max_batch_tokens: int = 4096
-    """Of one forward pass, padding included; one window runs however long."""
+    max_batch_tokens: int = 1024
+    """Of one forward pass, padding included; one window runs however long. On few cores larger
+    batches are no quicker a token, and a text that arrives waits longer."""
     max_wait_s: float = 0.25
     """Shorter texts go first until a longer one has waited this long."""
     max_queue_tokens: int = 131_072
     """Texts that would wait behind more are refused; one text is never too long for an empty
     queue."""
-    max_padding: float = 0.25
+    max_padding: float = 0.1
     """Share of padding in a batch from which on a text waits for one of its own length."""
 
     def __post_init__(self) -> None:
@@ -93,8 +95,12 @@ class _Work:
 
     classifier: Classifier
     windows: list[tuple[Job, int]]
+    decodes: bool = True
+    """Whether the worker turns outputs into answers too; else another thread does."""
+    completed: list[int] = field(default_factory=list)
+    """Positions in `windows` of the last window of a text."""
     answers: dict[int, Classified | Exception] = field(default_factory=dict)
-    """By position in `windows`, of texts that this batch completed."""
+    """By position, of completed texts."""
     inference_s: float = 0.0
 
     @property
@@ -124,6 +130,8 @@ class Batcher:
         self._closing = self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="routewright-model")
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="routewright-decode")
+        self._decoding: set[asyncio.Task[None]] = set()
 
     @property
     def classifier(self) -> Classifier:
@@ -208,7 +216,9 @@ class Batcher:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-        await asyncio.to_thread(self._worker.shutdown)
+        await asyncio.gather(*self._decoding)
+        for executor in (self._worker, self._decoder):
+            await asyncio.to_thread(executor.shutdown)
 
     async def __aenter__(self) -> "Batcher":
         return self
@@ -270,7 +280,8 @@ class Batcher:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
-                work = _Work(windows[0][0].classifier, windows)
+                others_wait = any(job.num_waiting and not job.dropped for job in self._jobs)
+                work = _Work(windows[0][0].classifier, windows, decodes=not others_wait)
                 self._queued_tokens -= work.num_tokens
                 try:
                     await loop.run_in_executor(self._worker, _run, work)
@@ -278,10 +289,23 @@ class Batcher:
                     logger.exception("batch failed windows=%d", len(windows))
                     _fail(work, exc)
                 else:
-                    self._count(work)
+                    self._finish(work)
         finally:  # nobody may wait for an engine that has stopped
             for job in self._jobs:
                 job.fail(_closed())
+
+    def _finish(self, work: _Work) -> None:
+        """Give the answers out, those not decoded yet as soon as they are."""
+        if work.decodes:
+            self._count(work)
+            return
+        task = asyncio.get_running_loop().create_task(self._decode(work))
+        self._decoding.add(task)
+        task.add_done_callback(self._decoding.discard)
+
+    async def _decode(self, work: _Work) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._decoder, _decode, work)
+        self._count(work)
 
     def _count(self, work: _Work) -> None:
         num_tokens = work.num_tokens
@@ -304,7 +328,7 @@ class Batcher:
 
 
 def _run(work: _Work) -> None:
-    """In the worker: one forward pass, then the answers of the texts it completed."""
+    """In the worker: one forward pass, and maybe the answers of the texts it completed."""
     started = perf_counter()
     outputs = work.classifier.run_windows([(job.encoded, n) for job, n in work.windows])
     work.inference_s = perf_counter() - started
@@ -312,11 +336,22 @@ def _run(work: _Work) -> None:
     for position, ((job, number), output) in enumerate(zip(work.windows, outputs, strict=True)):
         job.outputs[number] = output
         job.inference_ms += share_ms
-        if len(job.outputs) == len(job.encoded.windows) and not job.dropped:
-            try:
-                work.answers[position] = _classified(job)
-            except Exception as exc:  # noqa: BLE001  one text's failure is not the batch's
-                work.answers[position] = exc
+        if len(job.outputs) == len(job.encoded.windows):
+            work.completed.append(position)
+    if work.decodes:
+        _decode(work)
+
+
+def _decode(work: _Work) -> None:
+    """The answers of the texts that a batch completed."""
+    for position in work.completed:
+        job = work.windows[position][0]
+        if job.dropped:
+            continue
+        try:
+            work.answers[position] = _classified(job)
+        except Exception as exc:  # noqa: BLE001  one text's failure is not the batch's
+            work.answers[position] = exc
 
 
 def _classified(job: Job) -> Classified:
