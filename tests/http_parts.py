@@ -1,8 +1,9 @@
 """Real parts around the standalone door: a scripted handler, and servers down to the socket."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,6 +142,12 @@ def says(body: bytes, status: str = "200 OK", headers: str = "") -> Answer:
     return answer
 
 
+EVENTS = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+)
+"""Start of an answer in chunks."""
+
+
 async def echo(request: Received, writer: asyncio.StreamWriter) -> None:
     writer.write(response(request.body))
 
@@ -220,6 +227,22 @@ def to(*servers: SocketServer | Endpoint, **fields: Any) -> Forward:
     return Forward(**{"model": "m", "endpoints": tuple(endpoints), **fields})
 
 
+def code(answer: Received) -> str:
+    """Of an error in OpenAI's shape."""
+    error = json.loads(answer.body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return str(error["code"])
+
+
+async def ended(script: Script) -> Outcome:
+    """How the one exchange ended."""
+    await asyncio.wait_for(script.ended.wait(), SOON_S)
+    await asyncio.sleep(0.01)
+    assert len(script.outcomes) == 1
+    return script.outcomes[0]
+
+
+PASS = ResponsePlan()
 STREAM = ResponsePlan(body=BodyHandling.STREAM)
 WHOLE = ResponsePlan(body=BodyHandling.WHOLE)
 
@@ -233,22 +256,30 @@ class Running:
     telemetry: Telemetry
     state: dict[str, bool]
 
+    clients: list["Client"] = field(default_factory=list)
+
     async def connect(self) -> "Client":
-        return Client(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.clients.append(Client(*await asyncio.open_connection("127.0.0.1", self.port)))
+        return self.clients[-1]
+
+    async def hang_up(self) -> None:
+        while self.clients:
+            await self.clients.pop().close()
 
 
 @asynccontextmanager
-async def open_door(script: Script, **settings: Any) -> AsyncIterator[Running]:
-    """A door whose handlers follow `script`."""
+async def open_door(script: Callable[[], Script], **settings: Any) -> AsyncIterator[Running]:
+    """A door whose handlers follow what `script` returns at the time."""
     telemetry = Telemetry(Vocabulary(models=["m", "standby"]))
     state = {"ready": True}
     own = GatewaySettings(**{"http": Listen(port=0), "drain_s": 0.1, **settings})
-    door = HttpDoor(lambda: ScriptedHandler(script), own, telemetry, lambda: state["ready"])
+    door = HttpDoor(lambda: ScriptedHandler(script()), own, telemetry, lambda: state["ready"])
     running = Running(door, await door.start(), telemetry, state)
     try:
         yield running
     finally:
         await door.stop()
+        await running.hang_up()
 
 
 class Client:
@@ -278,14 +309,86 @@ class Client:
         await self.post(body, *lines, path=path)
         return await self.answer()
 
-    def close(self) -> None:
+    async def head(self) -> bytes:
+        """Start line and headers of an answer whose body is read by `chunk`."""
+        return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), SOON_S)
+
+    async def chunk(self) -> bytes:
+        """The next chunk of an answer without a length; empty at its end."""
+        size = await asyncio.wait_for(self.reader.readuntil(b"\r\n"), SOON_S)
+        return (await self.reader.readexactly(int(size, 16) + 2))[:-2]
+
+    async def rest(self) -> bytes:
+        """All that comes until the door closes the connection."""
+        return await asyncio.wait_for(self.reader.read(), SOON_S)
+
+    async def close(self) -> None:
         self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
 
 
 def play(scene: Callable[[], Awaitable[None]]) -> None:
     """Run a test's scene, which may not take long."""
+    asyncio.run(limited(scene()))
 
-    async def run() -> None:
-        await asyncio.wait_for(scene(), 3 * SOON_S)
 
-    asyncio.run(run())
+async def limited(work: Awaitable[None]) -> None:
+    await asyncio.wait_for(work, 3 * SOON_S)
+
+
+@dataclass
+class Parts:
+    """What a scene has to work with."""
+
+    server: SocketServer
+    script: Script
+    running: Running
+    client: Client
+
+
+Scene = Callable[[Parts], Awaitable[None]]
+
+
+class Stage:
+    """Scenes with a server, a door in front of it and a client, in one event loop.
+
+    Stopping a door takes a fifth of a second, so those with equal settings are used again.
+    """
+
+    def __init__(self) -> None:
+        self.runner = asyncio.Runner()
+        self.doors: dict[str, tuple[Running, AbstractAsyncContextManager[Running]]] = {}
+        self.script = Script()
+
+    def exchange(
+        self, answer: Answer, plan: ResponsePlan | Immediate = PASS, **settings: Any
+    ) -> Callable[[Scene], None]:
+        """Run the decorated scene now; its requests are forwarded to a server so answering."""
+
+        async def run(scene: Scene) -> None:
+            async with listening(answer) as server:
+                self.script = Script(steps=[to(server)], plan=plan)
+                running = await self._door(settings)
+                try:
+                    client = await running.connect()
+                    await scene(Parts(server, self.script, running, client))
+                finally:
+                    await running.hang_up()
+
+        return lambda scene: self.runner.run(limited(run(scene)))
+
+    async def _door(self, settings: dict[str, Any]) -> Running:
+        key = repr(settings)
+        if key not in self.doors:
+            manager = open_door(lambda: self.script, **settings)
+            self.doors[key] = (await manager.__aenter__(), manager)
+        return self.doors[key][0]
+
+    def close(self) -> None:
+        async def stop() -> None:
+            managers = [manager for _, manager in self.doors.values()]
+            await asyncio.gather(*[m.__aexit__(None, None, None) for m in managers])
+
+        self.runner.run(stop())
+        self.runner.close()
