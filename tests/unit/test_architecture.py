@@ -150,18 +150,27 @@ def dataclasses_below(annotation: Any, seen: set[type]) -> None:
 
 def configuration_roots() -> list[type]:
     from routewright.bundle import BundleManifest
+    from routewright.gateway.settings import GatewaySettings
     from routewright.policy.settings import Policy
     from routewright.train.recipe import Recipe
     from routewright.train.run import SavedModel
 
-    return [Recipe, DataSpec, SavedModel, BundleManifest, TaskCalibration, Policy]
+    return [
+        Recipe,
+        DataSpec,
+        SavedModel,
+        BundleManifest,
+        TaskCalibration,
+        Policy,
+        GatewaySettings,
+    ]
 
 
 def test_every_configuration_dataclass_refuses_unknown_keys() -> None:
     reachable: set[type] = set()
     for root in configuration_roots():
         dataclasses_below(root, reachable)
-    assert len(reachable) > 8
+    assert len(reachable) > 40
     lenient = [
         cls.__qualname__
         for cls in reachable

@@ -21,6 +21,7 @@ from routewright.cli import (
     export,
     import_config,
     route,
+    serve,
     train,
 )
 from routewright.errors import RoutewrightError
@@ -65,6 +66,7 @@ app.command()(calibrate.calibrate)
 app.command()(export.export)
 app.command()(bench.bench)
 app.command()(route.route)
+app.command()(serve.serve)
 app.command()(check.check)
 app.command("envoy-config")(envoy_config.envoy_config)
 app.command("import-config")(import_config.import_config)

@@ -7,21 +7,19 @@ every step between the sockets is part of the latency that the gateway adds.
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from routewright.errors import ConfigError
 from routewright.gateway.bodies.failures import HttpAnswer
 from routewright.gateway.exchange import HandlerFactory
 from routewright.gateway.http_exchange import CLOSE, CLOSING, HttpExchange, Surroundings
+from routewright.gateway.listening import BACKLOG, AsgiServer, bound_socket
 from routewright.gateway.settings import GatewaySettings, Listen
 from routewright.gateway.telemetry import Telemetry
 from routewright.gateway.upstream import Upstreams
 
-BACKLOG = 2048
 KEEP_ALIVE_S = 75.0
 """Longer than clients keep an idle connection, so that the client is the one who closes it."""
 CLOSING_S = 1.0
@@ -109,7 +107,7 @@ class HttpDoor:
         self._upstreams = Upstreams(settings.upstream, telemetry)
         around = Surroundings(settings=settings, upstreams=self._upstreams, telemetry=telemetry)
         self._app = HttpApp(new_handler, around, ready)
-        self._server: _Server | None = None
+        self._server: AsgiServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
@@ -118,7 +116,7 @@ class HttpDoor:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        listener = _listener(self._listen)
+        listener = bound_socket(self._listen, "gateway.http")
         port: int = listener.getsockname()[1]
         self._upstreams.start()
         config = uvicorn.Config(
@@ -133,7 +131,7 @@ class HttpDoor:
             timeout_keep_alive=int(KEEP_ALIVE_S),
             backlog=BACKLOG,
         )
-        self._server = _Server(config)
+        self._server = AsgiServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         while not self._server.started and not self._serving.done():
             await asyncio.sleep(0)
@@ -159,47 +157,3 @@ class HttpDoor:
         await self._serving
         await self._upstreams.close()
         self._server = self._serving = None
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn's server without its signal handlers: whoever runs the gateway has those."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def abort_connections(self) -> None:
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-
-
-def _listener(listen: Listen) -> socket.socket:
-    """A socket that listens.
-
-    Raises:
-        ConfigError: the host is not of this machine, or the port is taken or not allowed.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as exc:
-        raise _cannot_listen(listen, exc) from exc
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as exc:
-        listener.close()
-        raise _cannot_listen(listen, exc) from exc
-    listener.setblocking(False)
-    return listener
-
-
-def _cannot_listen(listen: Listen, exc: OSError) -> ConfigError:
-    reason = exc.strerror or type(exc).__name__
-    return ConfigError(
-        f"cannot listen on {listen.host}:{listen.port} for HTTP ({reason.lower()}); "
-        "choose another gateway.http"
-    )

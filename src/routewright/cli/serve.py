@@ -1,0 +1,38 @@
+"""``routewright serve``: the gateway, until a signal ends it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from routewright.errors import MissingExtraError
+
+
+def serve(
+    config: Annotated[Path, typer.Option(help="The policy file.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle folder instead of the file's own.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check everything as `check` does, serve nothing.")
+    ] = False,
+) -> None:
+    """Serve requests by a policy: SIGHUP reloads, SIGTERM drains, a second one ends at once."""
+    from routewright.cli.check import check_files
+    from routewright.gateway.policy_file import read_policy_file
+
+    if check:
+        check_files(config, bundle, Console(highlight=False))
+        return
+    try:
+        from routewright.gateway.serve import run_gateway
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and exc.name.startswith("routewright"):
+            raise
+        raise MissingExtraError(exc.name or "a package", "gateway") from exc
+    run_gateway(read_policy_file(config, bundle), announce=_print_line)
+
+
+def _print_line(line: str) -> None:
+    typer.echo(line)
