@@ -58,14 +58,15 @@ class PiiConfig:
     plain_share: float = 0.2
     """Share of texts made from templates without personal data, in [0, 1]."""
     context_share: float = 0.3
-    """Share of sentences that get others before or behind them, in [0, 1]."""
+    """Share of sentences that get another before or behind them, and again, in [0, 1)."""
     noise: bool = True
     """Whether case, punctuation, quotes, line breaks and typos vary."""
 
     def __post_init__(self) -> None:
-        for name in ("plain_share", "context_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"needs 0 <= {name} <= 1")
+        if not 0 <= self.plain_share <= 1:
+            raise ValueError("needs 0 <= plain_share <= 1")
+        if not 0 <= self.context_share < 1:
+            raise ValueError("needs 0 <= context_share < 1")
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,9 @@ def generate_pii(
             template = rng.choices(templates.entities, templates.weights)[0]
         draw = Draw(rng, pools)
         pieces = _fill(template, draw)
-        if _register(template) not in LAYOUT_REGISTERS and draw.chance(config.context_share):
-            pieces = _in_context(pieces, draw, templates, plain=template in templates.plain)
+        plain = template in templates.plain
+        while _register(template) not in LAYOUT_REGISTERS and draw.chance(config.context_share):
+            pieces = _in_context(pieces, draw, templates, plain=plain)
         if config.noise:
             pieces = add_noise(pieces, rng)
         text, spans = assemble(pieces)
@@ -173,7 +175,7 @@ def _load() -> _Templates:
         entities,
         weights,
         [t for group in load_templates(PLAIN_FILE, "plain").values() for t in group]
-        + [t for group in sentences.values() for t in group],
+        + list(sentences["asides"]),
         sentences["openers"],
         sentences["closers"],
         [t for t in entities if _register(t) not in LAYOUT_REGISTERS],

@@ -56,7 +56,7 @@ def street(draw: Draw) -> str:
 def _foreign_numbered(draw: Draw, number: int) -> str:
     name = draw.word("foreign_streets") if draw.chance(0.15) else _foreign_street(draw)
     if draw.chance(0.05):
-        return f"{number}{draw.rng.choice(('st', 'nd', 'th', 'th'))} Street"
+        return f"{number} {draw.rng.randint(1, 20)}{draw.rng.randint(4, 9)}th Street"
     if name.endswith((" utca", " u.", " út", " tér", " köz")) and draw.chance(0.8):
         return f"{name} {number}."
     if draw.chance(0.3):

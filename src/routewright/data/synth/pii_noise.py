@@ -16,14 +16,17 @@ _WRAPPERS = (
     ("", "\n"),
 )
 
+_DASHES = (" - ", " \u2013 ", " \u2014 ", " -- ", " \u00e2\u20ac\u201c ", " ... ")
+"""What stands for a comma now and then, a dash read in the wrong encoding among them."""
+
 
 def add_noise(pieces: Sequence[Piece], rng: random.Random) -> list[Piece]:
     """A copy with at most one change of case and a few of punctuation, layout and spelling."""
     result = list(pieces)
     kind = rng.random()
-    if kind < 0.07:
+    if kind < 0.075:
         result = _map(result, str.lower)
-    elif kind < 0.085:
+    elif kind < 0.095:
         result = _map(result, str.upper)
     if rng.random() < 0.12:
         result = _drop_final_punctuation(result)
@@ -32,9 +35,12 @@ def add_noise(pieces: Sequence[Piece], rng: random.Random) -> list[Piece]:
     if rng.random() < 0.04:
         result = _map(result, lambda text: text.replace(". ", ".\n", 1), entities=False)
     if rng.random() < 0.03:
-        result = _map(result, lambda text: text.replace("'", "\\u2019"), entities=False)
+        result = _map(result, lambda text: text.replace("'", "\u2019"), entities=False)
     if rng.random() < 0.03:
         result = _map(result, lambda text: text.replace(",", ""), entities=False)
+    if rng.random() < 0.02:
+        dash = rng.choice(_DASHES)
+        result = _map(result, lambda text: text.replace(", ", dash, 1), entities=False)
     if rng.random() < 0.05:
         before, after = rng.choice(_WRAPPERS)
         result = [Piece(before), *result, Piece(after)]

@@ -126,7 +126,7 @@ def domain(draw: Draw) -> str:
     if kind < 0.5:
         return bare_domain(draw)
     scheme = "https" if draw.chance(0.6) else "http"
-    return f"{scheme}://{bare_domain(draw)}{'/' if draw.chance(0.75) else ''}"
+    return f"{scheme}://{bare_domain(draw)}{'/' if draw.chance(0.88) else ''}"
 
 
 def url_path(draw: Draw) -> str:

@@ -176,7 +176,12 @@ def _shop(draw: Draw, coined: str) -> str:
 
 
 def organization(draw: Draw) -> str:
-    """A company, agency, school or the like."""
+    """A company, agency, school or the like; lists of them often lose the ampersand."""
+    text = _organization(draw)
+    return text.replace("&", "") if draw.chance(0.06) else text
+
+
+def _organization(draw: Draw) -> str:
     kind = draw.rng.random()
     if kind < 0.5:
         return invented_brand(draw)
