@@ -9,21 +9,16 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from routewright.errors import ConfigError
 from routewright.gateway.bodies.failures import HttpAnswer
 from routewright.gateway.exchange import HandlerFactory
 from routewright.gateway.http_exchange import CLOSE, CLOSING, HttpExchange, Surroundings
-from routewright.gateway.listening import BACKLOG, AsgiServer, bound_socket
+from routewright.gateway.listening import AsgiDoor
 from routewright.gateway.settings import GatewaySettings, Listen
 from routewright.gateway.telemetry import Telemetry
 from routewright.gateway.upstream import Upstreams
-
-KEEP_ALIVE_S = 75.0
-"""Longer than clients keep an idle connection, so that the client is the one who closes it."""
-CLOSING_S = 1.0
-"""How long ended requests may take to leave the sockets."""
 
 HEALTHY = HttpAnswer(200, b'{"status":"ok"}')
 READY = HttpAnswer(200, b'{"status":"ready"}')
@@ -102,13 +97,11 @@ class HttpDoor:
         ready: Callable[[], bool],
     ) -> None:
         """Serve `new_handler` at ``settings.http``; `ready` is what ``/readyz`` tells."""
-        self._listen = settings.http or Listen()
         self._drain_s = settings.drain_s
         self._upstreams = Upstreams(settings.upstream, telemetry)
         around = Surroundings(settings=settings, upstreams=self._upstreams, telemetry=telemetry)
         self._app = HttpApp(new_handler, around, ready)
-        self._server: AsgiServer | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._door = AsgiDoor(self._app, settings.http or Listen(), "gateway.http")
 
     async def start(self) -> int:
         """Listen; returns the port.
@@ -116,28 +109,12 @@ class HttpDoor:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        listener = bound_socket(self._listen, "gateway.http")
-        port: int = listener.getsockname()[1]
         self._upstreams.start()
-        config = uvicorn.Config(
-            self._app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=int(KEEP_ALIVE_S),
-            backlog=BACKLOG,
-        )
-        self._server = AsgiServer(config)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
-        while not self._server.started and not self._serving.done():
-            await asyncio.sleep(0)
-        if self._serving.done():
-            self._serving.result()
-        return port
+        try:
+            return await self._door.start()
+        except ConfigError:
+            await self._upstreams.close()
+            raise
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no new requests, wait for those that run, end the rest.
@@ -145,15 +122,6 @@ class HttpDoor:
         Args:
             drain_s: how long to wait; None takes that of the settings.
         """
-        if self._server is None or self._serving is None:
-            return
-        self._app.draining = True
-        self._server.should_exit = True
-        await self._app.drain(self._drain_s if drain_s is None else drain_s)
-        await asyncio.wait({self._serving}, timeout=CLOSING_S)
-        if not self._serving.done():
-            # A client that does not read keeps its connection open: it has had its time.
-            self._server.abort_connections()
-        await self._serving
+        limit_s = self._drain_s if drain_s is None else drain_s
+        await asyncio.gather(self._app.drain(limit_s), self._door.stop(limit_s))
         await self._upstreams.close()
-        self._server = self._serving = None

@@ -12,6 +12,9 @@ from routewright.errors import ConfigError
 from routewright.gateway.settings import Listen
 
 BACKLOG = 2048
+KEEP_ALIVE_S = 75
+"""Longer than clients keep an idle connection, so that the client is the one who closes it;
+the other way round, requests get lost."""
 _CLOSING_S = 1.0
 """How long ended requests may take to leave the sockets."""
 
@@ -56,6 +59,7 @@ class AsgiDoor:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             backlog=BACKLOG,
         )
         self._server = AsgiServer(config)
