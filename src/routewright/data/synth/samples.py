@@ -11,6 +11,7 @@ from pathlib import Path
 from routewright.data.examples import Example, SequenceExample, normalise
 from routewright.data.split import split_examples
 from routewright.data.synth.pii import generate_pii
+from routewright.data.synth.samples_disguise import disfigure
 from routewright.data.synth.samples_grammar import Sample, load_grammars, make_sample
 from routewright.data.writers import write_jsonl
 from routewright.errors import DataError, TaskError
@@ -18,6 +19,8 @@ from routewright.errors import DataError, TaskError
 SAMPLE_TASKS = ("category", "pii", "jailbreak", "intent")
 _FRACTIONS = (0.8, 0.1, 0.1)
 _ATTEMPTS_PER_EXAMPLE = 20
+_DISFIGURED_SHARE = 0.12
+"""Of attacks and of harmless prompts alike: odd spelling alone is no attack."""
 _GREETINGS = ("Hi,", "Hello!", "Hey,", "Good morning.", "Question:")
 _CLOSINGS = ("Thanks!", "Please be brief.", "Thank you.", "It is urgent.")
 
@@ -46,7 +49,10 @@ def generate_samples(task: str, num_examples: int, *, seed: int) -> Iterator[Exa
         label, grammar = grammars[i % len(grammars)]
         sample = make_sample(grammar, rng, lambda: _ordinary_prompt(rng))
         meta = {"template_id": sample.template_id, "source": "synthetic"}
-        yield SequenceExample(_vary(sample.text, rng), label, meta)
+        text = _vary(sample.text, rng)
+        if task == "jailbreak" and rng.random() < _DISFIGURED_SHARE:
+            text = disfigure(text, rng)
+        yield SequenceExample(text, label, meta)
 
 
 def write_samples(

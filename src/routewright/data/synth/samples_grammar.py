@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from routewright.data.synth.grammar import (
     Piece,
@@ -14,7 +15,15 @@ from routewright.data.synth.grammar import (
     parse_registers,
     parse_template,
 )
-from routewright.data.synth.samples_disguise import DISGUISES, disguise, encode_harmless
+from routewright.data.synth.samples_disguise import (
+    BROKEN,
+    DISGUISES,
+    break_up,
+    disguise,
+    encode_harmless,
+    random_noise,
+    separator,
+)
 
 _SHARED_FRAME_SHARE = 0.4
 """Share of category texts whose form says nothing about the domain."""
@@ -54,7 +63,7 @@ def load_grammars(task: str) -> Mapping[str, Grammar]:
             label: _grammar(task, label, content, {}, frames["shared"])
             for label, content in sorted(labels.items())
         }
-    content = dict(load_resource(f"samples_{task}.yaml"))
+    content = _content(task)
     words = {k: _split_terms(v) for k, v in content.pop("words").items()}
     sentences = {k: lines_of(v) for k, v in content.pop("sentences", {}).items()}
     vocabulary = {
@@ -65,6 +74,15 @@ def load_grammars(task: str) -> Mapping[str, Grammar]:
         label: _grammar(task, label, registers, vocabulary, ())
         for label, registers in content.items()
     }
+
+
+def _content(task: str) -> dict[str, Any]:
+    """Sections of the task's file; attacks are described in two."""
+    content: dict[str, Any] = dict(load_resource(f"samples_{task}.yaml"))
+    if task == "jailbreak":
+        for section, entries in load_resource("samples_injection.yaml").items():
+            content[section] = {**content[section], **entries}
+    return content
 
 
 def _grammar(
@@ -108,6 +126,12 @@ def make_sample(
     return Sample(text, f"{template.id}:{topic}")
 
 
+_MADE = {"harmless_base64": encode_harmless, "sep": separator, "noise": random_noise}
+"""Slots that hold neither a term nor a word of the file."""
+_ONE_PER_TEXT = ("persona", "language")
+"""Slots that have the same filling wherever a text uses them."""
+
+
 class _Filling:
     """Fills the slots of one text; what is drawn first is its topic."""
 
@@ -136,8 +160,11 @@ class _Filling:
             return self._draw_term(other=slot == "other")
         if slot in DISGUISES:
             return disguise(slot, self._draw_term(other=False), self._rng)
-        if slot == "harmless_base64":
-            return encode_harmless(self._rng)
+        if slot in BROKEN:
+            words, form = BROKEN[slot]
+            return break_up(form, self._draw_word(words), self._rng)
+        if slot in _MADE:
+            return _MADE[slot](self._rng)
         if slot == "prompt":
             prompt = self._ordinary_prompt()
             self.topic = self.topic or prompt.template_id
@@ -154,7 +181,7 @@ class _Filling:
         return self.render(term)
 
     def _draw_word(self, slot: str) -> str:
-        if slot == "persona":  # a text speaks of one persona throughout
+        if slot in _ONE_PER_TEXT:
             word = self._remembered.setdefault(
                 slot, self._rng.choice(self._grammar.vocabulary[slot])
             )
