@@ -1,0 +1,141 @@
+"""One request of the API: its body read within limits, its answer counted and timed.
+
+A client that goes away takes its texts out of the queue. What fails is answered in one shape;
+nothing of a request reaches a log or a metric.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import perf_counter
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from routewright.errors import RoutewrightError
+from routewright.gateway.api.failures import INTERNAL_MESSAGE, Failure, failure
+from routewright.gateway.api.requests import parse_request
+from routewright.gateway.engine import Engine
+from routewright.gateway.json_bytes import parse_json
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Serve = Callable[[Request], Awaitable[Response]]
+
+_LARGE_BYTES = 128 * 1024
+"""Bodies from this size on are read in a thread, for the event loop's sake."""
+_GONE = 499
+"""Status of an answer that nobody waits for; it is not sent."""
+
+
+def endpoint(engine: Engine, name: str, serve: Serve) -> Serve:
+    """`serve` with errors answered, and counted as `name` of the closed set ``endpoint``."""
+
+    async def counted(request: Request) -> Response:
+        started = perf_counter()
+        telemetry = engine.telemetry
+        telemetry.gauge("in_flight_requests", 1, door="api")
+        outcome = "aborted"
+        try:
+            response = await _answered(request, serve)
+            outcome = _outcome(request, response)
+            if isinstance(response, Failure):
+                telemetry.count("errors_total", door="api", code=response.code)
+        finally:
+            duration_s = perf_counter() - started
+            telemetry.gauge("in_flight_requests", -1, door="api")
+            telemetry.count("requests_total", door="api", endpoint=name, outcome=outcome)
+            telemetry.observe("request_seconds", duration_s, door="api", endpoint=name)
+        response.headers["server-timing"] = f"total;dur={duration_s * 1000:.3f}"
+        return response
+
+    return counted
+
+
+def posted(engine: Engine, cls: type[T], serve: Callable[[T], Awaitable[bytes]]) -> Serve:
+    """`serve` for bodies that are a valid `cls`; it answers JSON."""
+
+    async def with_body(request: Request) -> Response:
+        body = await _body(request, engine.settings.max_body_bytes)
+        if body is None:
+            limit = engine.settings.max_body_bytes
+            return Failure(
+                "too_large",
+                f"the body has more than {limit} bytes, the gateway's limit; send less",
+                headers={"connection": "close"},
+            )
+        if len(body) < _LARGE_BYTES:
+            parsed = _parse(cls, body)
+        else:
+            parsed = await asyncio.to_thread(_parse, cls, body)
+        answer = await _unless_gone(request, serve(parsed))
+        if answer is None:
+            return Response(status_code=_GONE)
+        return Response(answer, media_type="application/json")
+
+    return with_body
+
+
+async def _answered(request: Request, serve: Serve) -> Response:
+    try:
+        return await serve(request)
+    except ClientDisconnect:
+        return Response(status_code=_GONE)
+    except RoutewrightError as exc:
+        answer = failure(exc)
+        if answer.code == "internal":
+            logger.exception("api request failed")
+        return answer
+    except Exception:  # whatever it is, the client gets an answer and the log its place
+        logger.exception("api request failed")
+        return Failure("internal", INTERNAL_MESSAGE)
+
+
+def _outcome(request: Request, response: Response) -> str:
+    """One of the closed set ``outcome``."""
+    if response.status_code == _GONE:
+        return "aborted"
+    if not isinstance(response, Failure):  # not being ready is an answer too
+        return "answered" if request.method == "POST" else "done"
+    return "refused" if response.status_code < 500 else "failed"
+
+
+async def _body(request: Request, max_bytes: int) -> bytes | None:
+    """The whole body; None, and the rest unread, if it is larger than allowed."""
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > max_bytes:
+        return None
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > max_bytes:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _parse(cls: type[T], body: bytes) -> T:
+    parsed: Any = parse_json(body)
+    return parse_request(cls, parsed)
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
+    """The result of `work`; None, and `work` cancelled, if the client goes away before it."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return await task if task.done() else None
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
