@@ -22,6 +22,7 @@ from routewright.decoding import Transitions
 from routewright.encoding import EncodingConfig, TextEncoder
 from routewright.errors import BundleError, ConfigError, IntegrityError, TaskError
 from routewright.folders import interrupted_replacement, replaced_folder
+from routewright.second_look import SecondLookSettings
 from routewright.tasks import Task
 
 FORMAT_VERSION = 1
@@ -78,6 +79,9 @@ class BundleManifest:
     precisions: Mapping[str, str]
     """Precision (``int8``, ``fp32``) to the graph file."""
     default_precision: str
+    second_look: SecondLookSettings | None = None
+    """How rules check the entities of token tasks with such labels; None leaves them to the
+    model, as do bundles written before there was one."""
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     """Every other file by relative path with ``/``; `write_bundle` fills it in."""
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,14 @@ from routewright.errors import ConfigError
 if TYPE_CHECKING:
     from routewright.data.config import DataSpec
     from routewright.evaluate import Report, Target, View
+
+
+class Switch(StrEnum):
+    """On or off, where leaving it out means something else."""
+
+    ON = "on"
+    OFF = "off"
+
 
 Listed = Annotated[
     str | None,
@@ -37,6 +46,10 @@ def evaluate(
     precision: Annotated[
         str | None, typer.Option(help="int8 or fp32; by default the bundle's own.")
     ] = None,
+    second_look: Annotated[
+        Switch | None,
+        typer.Option(help="Check entities by rules; by default as the bundle says."),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="By default all cores.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
@@ -52,7 +65,12 @@ def evaluate(
     gates = [parse_gate(text) for text in gate or []]
     types = split_names(only_types)
     spec = data_spec(data, label_map, limit)
-    opened = open_target(target, precision=precision, num_threads=threads)
+    opened = open_target(
+        target,
+        precision=precision,
+        num_threads=threads,
+        second_look=None if second_look is None else second_look is Switch.ON,
+    )
     view = view_of(opened.classifier, task, only_types=types, coarse=coarse)
     report = _with_progress(opened, view, spec)
     plain = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)

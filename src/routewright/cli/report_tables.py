@@ -17,9 +17,10 @@ _COLUMNS = ("precision", "recall", "f1", "f2", "partial_f1", "token_f1", "roc_au
 def print_report(report: Report, console: Console) -> None:
     """Headline metrics, classes, lengths, sources, confusions and calibration."""
     model = report.model
+    checked = ", second look" if model.second_look else ""
     console.print(
         f"[bold]{escape(report.task)}[/bold]: {report.num_examples} texts of "
-        f"{escape(report.data)}, {escape(model.name)} {model.precision} "
+        f"{escape(report.data)}, {escape(model.name)} {model.precision}{checked} "
         f"({report.duration_s:.1f} s)"
     )
     console.print(_metrics_table(report.metrics))

@@ -24,6 +24,8 @@ class ModelRecord:
     """Whether labels were compared by their coarse names."""
     only_types: list[str] | None = None
     """The only entity types compared; None for all."""
+    second_look: bool = False
+    """Whether rules checked the entities; never those of other tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)

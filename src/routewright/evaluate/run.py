@@ -107,11 +107,11 @@ def view_of(
 
 def with_origin(report: Report, target: Target, data: str) -> Report:
     """The report with the names of model and data."""
-    read_as = {"coarse": report.model.coarse, "only_types": report.model.only_types}
+    read_as = {n: getattr(report.model, n) for n in ("coarse", "only_types", "second_look")}
     versions = dict(report.versions)
     if target.kind == "run":
         versions |= {name: version(name) for name in _RUN_LIBRARIES}
-    model = replace(target.model, **read_as)  # type: ignore[arg-type]
+    model = replace(target.model, **read_as)
     return replace(report, data=data, model=model, versions=versions)
 
 
@@ -134,6 +134,7 @@ def score(
         model=ModelRecord(
             coarse=view.coarse,
             only_types=None if view.only_types is None else list(view.only_types),
+            second_look=outcome.head.second_look is not None,
         ),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         duration_s=0.0,

@@ -4,7 +4,7 @@ Torch is imported only when a run is opened, so the base install evaluates bundl
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +13,7 @@ from routewright.calibration import TaskCalibration
 from routewright.errors import BundleError, MissingExtraError
 from routewright.evaluate.report import ModelRecord
 from routewright.runtime.classifier import Classifier
+from routewright.second_look import SecondLookSettings
 
 if TYPE_CHECKING:
     from routewright.train.run import Run
@@ -35,7 +36,11 @@ class Target:
 
 
 def open_target(
-    path: Path, *, precision: str | None = None, num_threads: int | None = None
+    path: Path,
+    *,
+    precision: str | None = None,
+    num_threads: int | None = None,
+    second_look: bool | None = None,
 ) -> Target:
     """Open a bundle folder or a run folder.
 
@@ -43,6 +48,8 @@ def open_target(
         path: the folder.
         precision: of a bundle; None takes its default. A run answers in fp32 only.
         num_threads: threads of one forward pass; None takes one for each physical core.
+        second_look: whether rules check the entities found, all of them where neither bundle
+            nor recipe says which; None does as the bundle, or the recipe, says.
 
     Raises:
         BundleError: neither of the two, or a bundle that cannot be opened.
@@ -50,16 +57,25 @@ def open_target(
         RunError: a run without a finished model, or a damaged one.
     """
     if (path / "recipe.yaml").is_file() and not (path / MANIFEST_FILE).is_file():
-        return _open_run(path, precision, num_threads)
+        return _with_second_look(*_open_run(path, precision, num_threads), second_look)
     if path.is_dir() and not (path / MANIFEST_FILE).is_file():
         raise BundleError(
             f"{path}: neither a bundle (no {MANIFEST_FILE}) nor a training run (no "
             "recipe.yaml); give a folder that `routewright export` or `routewright train` wrote"
         )
-    return _open_bundle(path, precision, num_threads)
+    return _with_second_look(*_open_bundle(path, precision, num_threads), second_look)
 
 
-def _open_bundle(path: Path, precision: str | None, num_threads: int | None) -> Target:
+def _with_second_look(
+    target: Target, own: SecondLookSettings | None, wanted: bool | None
+) -> Target:
+    settings = own if wanted is None else (own or SecondLookSettings()) if wanted else None
+    return replace(target, classifier=target.classifier.with_second_look(settings))
+
+
+def _open_bundle(
+    path: Path, precision: str | None, num_threads: int | None
+) -> tuple[Target, SecondLookSettings | None]:
     classifier = Classifier.open(path, precision=precision, num_threads=num_threads)
     bundle = Bundle.open(path, verify=False)
     manifest = bundle.manifest
@@ -78,10 +94,12 @@ def _open_bundle(path: Path, precision: str | None, num_threads: int | None) -> 
         precision=chosen,
         sha256=manifest.files[graph].sha256,
     )
-    return Target(classifier, "bundle", record, sum(needed), None)
+    return Target(classifier, "bundle", record, sum(needed), None), manifest.second_look
 
 
-def _open_run(path: Path, precision: str | None, num_threads: int | None) -> Target:
+def _open_run(
+    path: Path, precision: str | None, num_threads: int | None
+) -> tuple[Target, SecondLookSettings | None]:
     if precision not in (None, RUN_PRECISION):
         raise BundleError(
             f"{path}: a training run answers in {RUN_PRECISION} only; export it and evaluate "
@@ -107,7 +125,8 @@ def _open_run(path: Path, precision: str | None, num_threads: int | None) -> Tar
     num_bytes = sum(p.stat().st_size for p in run.model_folder.rglob("*") if p.is_file())
     num_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     classifier = torch_classifier(model, encoder, _calibrations(run))
-    return Target(classifier, "run", record, num_bytes, num_trained)
+    target = Target(classifier, "run", record, num_bytes, num_trained)
+    return target, run.recipe().export.second_look
 
 
 def _calibrations(run: "Run") -> dict[str, TaskCalibration]:

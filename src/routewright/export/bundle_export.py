@@ -40,6 +40,7 @@ from routewright.export.int8 import Judgement, judge, loss_points, pick_int8
 from routewright.export.parity import TOLERANCE, check_parity, first_window, pick_texts
 from routewright.runtime.backend import Backend, OnnxBackend
 from routewright.runtime.machine import describe_machine
+from routewright.second_look import SecondLookSettings
 from routewright.tasks import Task
 from routewright.train.backend import TorchBackend
 from routewright.train.modeling import MultiTaskModel
@@ -241,7 +242,15 @@ def _manifest(job: _Job, precisions: Sequence[str]) -> BundleManifest:
         pad_id=job.saved.pad_id,
         precisions={precision: GRAPHS[precision] for precision in precisions},
         default_precision=precisions[0],
+        second_look=_second_look(job),
     )
+
+
+def _second_look(job: _Job) -> SecondLookSettings | None:
+    """The recipe's, where a task has a label that it knows."""
+    settings = job.recipe.export.second_look
+    labels = [n for task in job.saved.tasks if task.kind == "token" for n in task.labels]
+    return None if settings is None else settings.of_labels(labels)
 
 
 def _record(job: _Job, run: Run) -> dict[str, Any]:

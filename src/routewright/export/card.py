@@ -81,6 +81,8 @@ def _summary(manifest: BundleManifest, record: Mapping[str, Any]) -> str:
         f"| window | {manifest.encoding.max_tokens} tokens, overlapping by "
         f"{manifest.encoding.overlap_tokens}; longer texts are read whole, in windows |",
     ]
+    if (second_look := manifest.second_look) is not None:
+        lines.append(f"| entities checked by rules | {', '.join(second_look.types)} |")
     for name, size in record.get("graph_bytes", {}).items():
         mark = ", default" if name == manifest.default_precision else ""
         lines.append(f"| {name} graph | {size / 1e6:.1f} MB{mark} |")

@@ -5,7 +5,7 @@ K = BIO tags, H = hidden size.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -21,6 +21,7 @@ from routewright.labels import Span
 from routewright.runtime.answers import Answer, SequenceAnswer
 from routewright.runtime.backend import EMBEDDING, Backend, OnnxBackend, logits_name
 from routewright.runtime.golden import replay
+from routewright.second_look import SecondLookSettings, load_libraries, second_look
 from routewright.tasks import Task
 
 WindowOutput = Mapping[str, FloatArray]
@@ -57,6 +58,8 @@ class Head:
     calibration: TaskCalibration
     decoder: SpanDecoder | None = None
     """Of a token task."""
+    second_look: SecondLookSettings | None = None
+    """How rules check what the decoder found; None believes the model."""
 
     def __post_init__(self) -> None:
         if (self.task.kind == "token") != (self.decoder is not None):
@@ -102,13 +105,21 @@ class Head:
         """Entities of a token task."""
         assert self.decoder is not None, "a token head has a decoder"
         threshold = self.calibration.threshold
-        return self.decoder.decode(
+        spans = self.decoder.decode(
             text,
             raw.encoded.offsets,
             raw.token_logits[self.task.name],
             temperature=self.calibration.temperature,
             threshold=0.5 if threshold is None else threshold,
         )
+        return spans if self.second_look is None else second_look(text, spans, self.second_look)
+
+    def with_second_look(self, settings: SecondLookSettings | None) -> "Head":
+        """The same head under other rules, as far as they know its labels."""
+        if self.decoder is None:
+            return self
+        known = None if settings is None else settings.of_labels(self.task.labels)
+        return replace(self, second_look=known)
 
 
 class Classifier:
@@ -165,7 +176,15 @@ class Classifier:
         encoder = bundle.encoder()
         if verify:
             replay(bundle.golden(), precision, bundle.tasks, encoder, backend)
-        return cls(encoder, _heads(bundle, precision), backend)
+        classifier = cls(encoder, _heads(bundle, precision), backend)
+        return classifier.with_second_look(bundle.manifest.second_look)
+
+    def with_second_look(self, settings: SecondLookSettings | None) -> "Classifier":
+        """The same model with entities checked by `settings`; None believes the model."""
+        heads = {name: head.with_second_look(settings) for name, head in self.heads.items()}
+        if any(head.second_look is not None for head in heads.values()):
+            load_libraries()
+        return Classifier(self.encoder, heads, self.backend)
 
     def __call__(
         self, texts: Sequence[str] | str, *, tasks: Sequence[str] | None = None

@@ -6,7 +6,14 @@ Pure functions over the text; nothing here knows tokens, logits or files. Librar
 when a text first needs them.
 """
 
+from routewright.second_look.checksums import load_libraries
 from routewright.second_look.look import second_look
 from routewright.second_look.settings import CHECKED_TYPES, CheckedType, SecondLookSettings
 
-__all__ = ["CHECKED_TYPES", "CheckedType", "SecondLookSettings", "second_look"]
+__all__ = [
+    "CHECKED_TYPES",
+    "CheckedType",
+    "SecondLookSettings",
+    "load_libraries",
+    "second_look",
+]

@@ -38,6 +38,8 @@ _IPV4 = re.compile(
     r"(?<![\w.])(?<![\w]-)\d{1,3}(?:\.\d{1,3}){3}(?![A-Za-z_]|\d|\.\d|-[A-Za-z])"
 )
 _IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{4,45}(?![A-Za-z_])")
+_LINK_LOCAL = re.compile(r"[0-9A-Fa-f]{3}\d::", re.ASCII)
+"""Of two groups, where a name in a program has ``::`` too; a digit tells them apart."""
 VERSION_BEFORE = re.compile(
     r"(?:(?:\b(?:v|ver|versions?|release|build|rev|revision|firmware|section|sec|chapter|"
     r"clause|article|paragraph|figure|fig|table)|§)[.:]?\s?|[A-Za-z]/|[=<>~]=\s?)\Z",
@@ -94,7 +96,7 @@ def ip_addresses(text: str) -> Iterator[Range]:
     for match in _IPV6.finditer(text):
         # A ninth group is a port; a colon at the end is punctuation.
         value = ":".join(match[0].split(":")[:8]).rstrip(":")
-        if value.count(":") >= 3 and is_address(value):
+        if (value.count(":") >= 3 or _LINK_LOCAL.match(value)) and is_address(value):
             yield match.start(), match.start() + len(value)
 
 

@@ -10,6 +10,9 @@ from routewright.second_look.folding import fold
 from routewright.second_look.settings import SecondLookSettings
 from routewright.second_look.shapes import checked
 
+_MOST_PASSES = 8
+"""A neighbour that was vetoed or trimmed leaves room for the borders of another entity."""
+
 
 def second_look(text: str, spans: Sequence[Span], settings: SecondLookSettings) -> list[Span]:
     """Confirm, correct, veto and add entities by their form.
@@ -41,7 +44,12 @@ def second_look(text: str, spans: Sequence[Span], settings: SecondLookSettings) 
     result = sorted([*kept, *proven])
     if not any(span.label in types for span in kept):
         return result
-    return _with_borders(folded, result, set(proven), settings)
+    certain = set(proven)
+    for _ in range(_MOST_PASSES):
+        before, result = result, _with_borders(folded, result, certain, settings)
+        if result == before:
+            break
+    return result
 
 
 def _overlapping(spans: Sequence[Span], span: Span) -> Sequence[Span]:

@@ -38,7 +38,7 @@ _FILE = re.compile(
     re.IGNORECASE,
 )
 _ADDRESS_LIKE = re.compile(
-    r"(?:[\dxX*]{1,3}\.){3}[\dxX*]{1,3}|(?:[\da-fA-F*xX]{0,4}:){3,}|[\da-fA-F]:[\da-fA-F]{0,4}::"
+    r"(?:[\dxX*]{1,3}\.){3}[\dxX*]{1,3}|(?:[\da-fA-F*xX]{0,4}:){3,}|[\da-fA-F]{3}\d::"
 )
 _SSN_BEFORE = re.compile(r"\b(?:ssn|social|ending|ends|last)\b", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2(?:19|20)\d\d")

@@ -26,6 +26,7 @@ from routewright.config import STRICT, apply_overrides, parse, read_yaml
 from routewright.data.config import DataSpec
 from routewright.encoding import EncodingConfig
 from routewright.errors import ConfigError, TaskError
+from routewright.second_look import SecondLookSettings
 from routewright.tasks import BUILT_IN, LossConfig, Task, TaskKind, WindowRule
 from routewright.train.lora import LoraConfig
 from routewright.train.modeling import ModelConfig
@@ -106,6 +107,9 @@ class ExportConfig:
     """Whether to write an int8 graph beside the fp32 one."""
     max_int8_loss: float = 0.5
     """Points (hundredths) of a task's main metric that int8 may lose on validation data."""
+    second_look: SecondLookSettings | None = field(default_factory=SecondLookSettings)
+    """How rules check the entities that the bundle finds; `second_look: null` for none. The
+    int8 gate and the calibration judge the model without it."""
 
 
 @dataclass(frozen=True, kw_only=True)
