@@ -172,6 +172,30 @@ def test_noise_changes_at_most_the_case_of_an_entity(original: list[Piece], seed
         assert after.text in {before.text, before.text.lower(), before.text.upper()}
 
 
+def labels_of(slot: str, count: int = 200) -> list[tuple[str | None, ...]]:
+    draw = Draw(random.Random(3), POOLS)  # noqa: S311
+    made = (make_slot(draw, slot) for _ in range(count))
+    return [tuple(p.label for p in pieces if p.text.strip()) for pieces in made]
+
+
+def test_an_address_in_running_text_is_one_span() -> None:
+    assert set(labels_of("address")) == {("STREET_ADDRESS",)}
+    draw = Draw(random.Random(4), POOLS)  # noqa: S311
+    assert any("\n" in make_slot(draw, "address")[0].text for _ in range(20))
+
+
+def test_an_address_in_fields_has_a_span_for_each_part() -> None:
+    for labels in labels_of("block"):
+        parts = [label for label in labels if label]
+        assert parts[0] == "STREET_ADDRESS"
+        assert parts.count("GPE") == 2 or parts[-1] == "GPE"
+        assert parts[-1] in {"GPE", "STREET_ADDRESS", "ZIP_CODE"}
+
+
+def test_a_kind_of_street_behind_a_street_name_is_outside() -> None:
+    assert set(labels_of("road")) == {("STREET_ADDRESS", None)}
+
+
 def test_without_noise_and_plain_texts_every_row_has_an_entity() -> None:
     config = PiiConfig(plain_share=0, noise=False)
     assert all(row.spans for row in generate_pii(200, seed=1, config=config))
@@ -180,6 +204,8 @@ def test_without_noise_and_plain_texts_every_row_has_an_entity() -> None:
 def test_a_share_outside_0_to_1_is_refused() -> None:
     with pytest.raises(ValueError, match="plain_share"):
         PiiConfig(plain_share=1.5)
+    with pytest.raises(ValueError, match="context_share"):
+        PiiConfig(context_share=1)
 
 
 def test_without_faker_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,12 +240,14 @@ def address_block(draw: Draw, margin: str) -> tuple[Piece, ...]:
     line = Piece("\n" + margin)
     flat = Piece(unit(draw), STREET_ADDRESS)
     form = draw.rng.random()
-    if form < 0.6:
+    if form < 0.5:
         first = [*_street_fields(draw), line, flat]
-    elif form < 0.8:
+    elif form < 0.66:
         first = [*_street_fields(draw), Piece(" "), flat]
-    else:
+    elif form < 0.82:
         first = [flat, Piece(" "), *_street_fields(draw)]
+    else:
+        first = [Piece(street(draw), STREET_ADDRESS)]
     blank = "\n" if not margin.strip() and draw.chance(0.3) else ""
-    between = Piece(" " if draw.chance(0.1) else "\n" + blank + margin)
-    return (*first, line, Piece(city(draw), GPE), between, *_last_line(draw, margin))
+    gap = draw.rng.choices(("\n" + blank + margin, " ", ", "), (80, 10, 10))[0]
+    return (*first, line, Piece(city(draw), GPE), Piece(gap), *_last_line(draw, margin))

@@ -22,7 +22,12 @@ LOCALES: Mapping[str, float] = {
 }  # fmt: skip
 """Faker locales and how often a text is set in each."""
 
-WORD_FILES = ("pii_words.yaml", "pii_words_places.yaml", "pii_words_culture.yaml")
+WORD_FILES = (
+    "pii_words.yaml",
+    "pii_words_places.yaml",
+    "pii_words_culture.yaml",
+    "pii_words_science.yaml",
+)
 
 _FOREIGN_SHARE = 0.25
 """Share of values taken from another locale than that of the text."""
@@ -152,6 +157,10 @@ class Draw:
     def names(self) -> Names:
         """Mostly the names of the text's region, sometimes of any other."""
         return self._any_names() if self.rng.random() < _FOREIGN_SHARE else self._home_names
+
+    def american_names(self) -> Names:
+        """Names as they are frequent in the United States, wherever the text is set."""
+        return self._pools.locales[list(LOCALES).index("en_US")].names
 
     def chance(self, share: float) -> bool:
         """True with the probability `share`."""

@@ -52,6 +52,15 @@ def quantity(draw: Draw) -> str:
     return f"{number:,}" if draw.chance(0.3) else str(number)
 
 
+def measure(draw: Draw) -> str:
+    """A number with a unit; those with a point may look like part of an address."""
+    number = draw.digits(
+        draw.rng.choice(("##", "###", "####", "#.#", "##.##", "0.0#", "#,###"))
+    )
+    gap = "-" if draw.chance(0.1) else "" if draw.chance(0.1) else " "
+    return f"{number}{gap}{draw.word('units')}"
+
+
 def percentage(draw: Draw) -> str:
     """A share."""
     return (

@@ -25,6 +25,16 @@ _PREFIXED_LAST_NAMES = (
     "bin ",
 )
 
+_ONSETS = (
+    "b", "br", "c", "ch", "cl", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "kr", "l", "m",
+    "n", "p", "pl", "qu", "r", "s", "sc", "sp", "st", "t", "tr", "v", "w", "x", "z",
+)  # fmt: skip
+_BRAND_ENDS = (
+    "lara", "dera", "tara", "vera", "lius", "ntis", "nix", "rix", "lix", "ra", "rent", "sint",
+    "ly", "fy", "lify", "rista", "leo", "nio", "rio", "xa", "zon", "ron", "rva", "ntra", "nova",
+    "q", "tix", "mo", "pay", "zy", "dge", "lo", "llo", "rk", "st", "nt", "ntia", "vant",
+)  # fmt: skip
+
 
 def new_person(draw: Draw) -> Person:
     """Somebody new, whom the text speaks of from now on."""
@@ -124,7 +134,7 @@ def job(draw: Draw) -> str:
 
 def person_like_organization(draw: Draw) -> str:
     """A business named after people: what models take for a person."""
-    names = draw.names()
+    names = draw.american_names() if draw.chance(0.5) else draw.names()
     a, b, c = (draw.rng.choice(names.last) for _ in range(3))
     first = draw.rng.choice(names.first)
     form = draw.rng.choice((
@@ -137,10 +147,23 @@ def person_like_organization(draw: Draw) -> str:
     return form.format(a=a, b=b, c=c, first=first)
 
 
+def _coined_word(draw: Draw) -> str:
+    """Two known parts, or syllables that mean nothing."""
+    if draw.chance(0.6):
+        return draw.word("org_stems") + draw.word("org_ends")
+    syllables = [
+        draw.rng.choice(_ONSETS) + draw.rng.choice("aeiouaeiouy")
+        for _ in range(draw.rng.choice((1, 1, 2)))
+    ]
+    return ("".join(syllables) + draw.rng.choice(_BRAND_ENDS)).capitalize()
+
+
 def invented_brand(draw: Draw) -> str:
     """A made-up company name: one coined word, or plain words and a field."""
     kind = draw.rng.random()
-    coined = draw.word("org_stems") + draw.word("org_ends")
+    coined = _coined_word(draw)
+    if kind < 0.04:
+        return draw.word("terms").capitalize()
     if kind < 0.35:
         return coined
     if kind < 0.45:

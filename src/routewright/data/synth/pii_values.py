@@ -93,6 +93,10 @@ PLAIN_SLOTS: Mapping[str, Maker] = {
     "royal": partial(Draw.word, name="royals"),
     "acronym": lookalikes.acronym,
     "role": lookalikes.role,
+    "term": partial(Draw.word, name="terms"),
+    "measure": lookalikes.measure,
+    "formula": partial(Draw.word, name="formulas"),
+    "eponym": partial(Draw.word, name="eponyms"),
     "user": people.username,
 }
 """Slot to the maker of a value that is no entity."""
