@@ -112,7 +112,7 @@ class HttpExchange:
     async def _fail_upstream(self, exc: UpstreamError) -> None:
         self._around.telemetry.count("errors_total", door=DOOR, code=exc.code)
         if self._begun:
-            logger.warning("an answer broke off error=%s", exc)
+            logger.warning("an answer broke off code=%s", exc.code)
         else:
             await self._answer(immediate_answer(failure(exc)))
 
@@ -207,9 +207,9 @@ class HttpExchange:
         plan = await self._handler.on_response_headers(as_mapping(found.headers, status))
         if isinstance(plan, Immediate):
             return plan
-        if plan.body is BodyHandling.WHOLE:
-            return await self._relay_whole(found, plan)
         passes = plan.body is BodyHandling.PASS
+        if plan.body is BodyHandling.WHOLE or self._must_be_sized(found, passes=passes):
+            return await self._relay_whole(found, plan)
         await self._begin(found.status, to_client(found.headers, plan, same_body=passes))
         async with contextlib.aclosing(found.chunks()) as chunks:
             async for chunk in chunks:
@@ -218,6 +218,12 @@ class HttpExchange:
         if passes or await self._relay_chunk(b"", end=True, passes=False):
             await self._finish()
         return None
+
+    def _must_be_sized(self, found: UpstreamAnswer, *, passes: bool) -> bool:
+        """Whether the client knows no chunks, so that it could not tell where they end."""
+        if self._scope["http_version"] != "1.0":
+            return False
+        return not passes or b"content-length" not in dict(found.headers)
 
     async def _relay_chunk(self, chunk: bytes, *, end: bool, passes: bool) -> bool:
         """Send what the client gets for `chunk`; False if the answer must break off."""
@@ -239,7 +245,9 @@ class HttpExchange:
                 size += len(chunk)
                 if size > self._around.settings.max_body_bytes:
                     raise ValueError("the answer is larger than max_body_bytes")
-        whole = await self._handler.on_response_chunk(b"".join(pieces), end=True)
+        whole: bytes | Immediate = b"".join(pieces)
+        if plan.body is not BodyHandling.PASS:
+            whole = await self._handler.on_response_chunk(b"".join(pieces), end=True)
         if isinstance(whole, Immediate):
             return whole
         headers = to_client(found.headers, plan, same_body=False)

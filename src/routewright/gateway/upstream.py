@@ -219,8 +219,8 @@ class Upstreams:
     def _eject(self, endpoint: Endpoint, model: str, found: _Try) -> None:
         self._ejected_until[endpoint.url] = time.monotonic() + self._settings.eject_s
         status = found.answer.status if found.answer is not None else 0
-        error = found.error or UpstreamError()
-        logger.warning("model server failed model=%s status=%d error=%s", model, status, error)
+        code = found.error.code if found.error is not None else "none"
+        logger.warning("model server failed model=%s status=%d code=%s", model, status, code)
 
     async def _try(self, request: ClientRequest, route: Forward, endpoint: Endpoint) -> _Try:
         model = route.model or NO_MODEL

@@ -357,3 +357,35 @@ def test_answers_without_a_body_have_none(stage: Stage) -> None:
         assert head.startswith(b"HTTP/1.1 204 ")
         assert b"content-length" not in head
         assert b"transfer-encoding" not in head
+
+
+@pytest.mark.parametrize("plan", [PASS, STREAM], ids=["passed", "changed"])
+def test_a_client_that_knows_no_chunks_gets_a_length(stage: Stage, plan: ResponsePlan) -> None:
+    async def events(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(EVENTS + b"4\r\nhalf\r\n4\r\nrest\r\n0\r\n\r\n")
+
+    @stage.exchange(events, plan)
+    async def scene(parts: Parts) -> None:
+        await parts.client.send(b"POST /v1/x HTTP/1.0\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+        _, answer = await parts.client.answer()
+        assert answer.values("transfer-encoding") == []
+        assert answer.body == b"halfrest"
+
+
+def test_a_client_that_reads_slowly_slows_the_server_down(stage: Stage) -> None:
+    num_sent = 0
+
+    async def much(_: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal num_sent
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (256 * MB))
+        while num_sent < 256:
+            writer.write(b"x" * MB)
+            await writer.drain()
+            num_sent += 1
+
+    @stage.exchange(much, STREAM)
+    async def scene(parts: Parts) -> None:
+        await parts.client.post()
+        await parts.client.head()
+        await asyncio.sleep(0.3)
+        assert 0 < num_sent < 64  # what the sockets of this machine hold, and no more
