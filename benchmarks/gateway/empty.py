@@ -15,6 +15,7 @@ from routewright.gateway.exchange import (
 from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
 from routewright.gateway.http import HttpDoor
 from routewright.gateway.settings import GatewaySettings, Listen
+from routewright.gateway.telemetry import Telemetry
 from routewright.policy.settings import Endpoint
 
 
@@ -44,7 +45,7 @@ async def main(http: int, ext_proc: int, upstream: int) -> None:
     endpoint = Endpoint(url=f"http://127.0.0.1:{upstream}")
     settings = GatewaySettings(http=Listen(port=http))
     grpc = ExtProcServer(lambda: Passing(endpoint), ExtProcSettings(port=ext_proc))
-    door = HttpDoor(lambda: Passing(endpoint), settings)
+    door = HttpDoor(lambda: Passing(endpoint), settings, Telemetry(), lambda: True)
     await grpc.start()
     await grpc.set_ready(ready=True)
     await door.start()

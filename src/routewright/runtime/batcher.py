@@ -19,10 +19,11 @@ from pydantic import ConfigDict
 
 from routewright.config import STRICT
 from routewright.decoding import FloatArray
+from routewright.encoding import EncodedText
 from routewright.errors import ClosedError, DeadlineError, OverloadedError, ServingError
 from routewright.runtime.answers import Answer
 from routewright.runtime.classifier import Classifier, WindowOutput
-from routewright.runtime.queue import BatchRule, Job, next_batch
+from routewright.runtime.queue import BatchRule, Job, alike_windows, next_batch
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class _Work:
     def num_tokens(self) -> int:
         """Special tokens included, padding not."""
         num_special = self.classifier.num_special
-        return sum(job.size(number) + num_special for job, number in self.windows)
+        return sum(job.window_size + num_special for job, _ in self.windows)
 
 
 class Batcher:
@@ -241,18 +242,18 @@ class Batcher:
         estimate = max(1, len(text) // _CHARACTERS_PER_TOKEN)
         self._admit(estimate)
         if len(text) <= _INLINE_CHARACTERS:
-            encoded = classifier.encoder.encode(text)
+            encoded, alike = _tokenize(classifier, text)
         else:
             self._queued_tokens += estimate
             try:
-                encoded = await asyncio.to_thread(classifier.encoder.encode, text)
+                encoded, alike = await asyncio.to_thread(_tokenize, classifier, text)
             finally:
                 self._queued_tokens -= estimate
         if self._closed:
             raise _closed()
         tokenize_ms = (perf_counter() - started) * 1000
         future = asyncio.get_running_loop().create_future()
-        job = Job(text, encoded, classifier, future, tokenize_ms)
+        job = Job(text, encoded, classifier, future, tokenize_ms, alike)
         self._admit(job.waiting_tokens)
         self._queued_tokens += job.waiting_tokens
         self._jobs[job] = None
@@ -264,7 +265,7 @@ class Batcher:
     def _leave(self, job: Job) -> None:
         job.future.cancel()
         self._queued_tokens -= job.waiting_tokens
-        job.next_window = len(job.encoded.windows)
+        job.num_taken = len(job.running)
         self._jobs.pop(job, None)
 
     async def _serve(self) -> None:
@@ -327,6 +328,11 @@ class Batcher:
             job.future.set_result(result)
 
 
+def _tokenize(classifier: Classifier, text: str) -> tuple[EncodedText, list[int]]:
+    encoded = classifier.encoder.encode(text)
+    return encoded, alike_windows(encoded)
+
+
 def _run(work: _Work) -> None:
     """In the worker: one forward pass, and maybe the answers of the texts it completed."""
     started = perf_counter()
@@ -336,7 +342,7 @@ def _run(work: _Work) -> None:
     for position, ((job, number), output) in enumerate(zip(work.windows, outputs, strict=True)):
         job.outputs[number] = output
         job.inference_ms += share_ms
-        if len(job.outputs) == len(job.encoded.windows):
+        if job.complete:
             work.completed.append(position)
     if work.decodes:
         _decode(work)
@@ -355,7 +361,7 @@ def _decode(work: _Work) -> None:
 
 
 def _classified(job: Job) -> Classified:
-    outputs: Sequence[WindowOutput] = [job.outputs[n] for n in sorted(job.outputs)]
+    outputs: Sequence[WindowOutput] = [job.outputs[number] for number in job.alike]
     times = (job.tokenize_ms, job.inference_ms)
     raw = job.classifier.join(job.encoded, outputs, times)
     answer = job.classifier.interpret(raw, job.text)

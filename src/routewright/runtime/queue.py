@@ -1,7 +1,7 @@
 """Texts that wait for the model, and which of their windows run together next."""
 
 from asyncio import Future
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
@@ -32,13 +32,22 @@ class Job:
     classifier: Classifier
     future: "Future[Any]"
     tokenize_ms: float
+    alike: Sequence[int]
+    """For each window the first one with the same tokens, which runs for it; see
+    `alike_windows`."""
     arrived: float = field(default_factory=perf_counter)
-    next_window: int = 0
+    num_taken: int = 0
+    """Windows that batches have taken, of those that run."""
     outputs: dict[int, WindowOutput] = field(default_factory=dict)
-    """By number of the window."""
+    """By number of the window, of those that run."""
+    running: list[int] = field(init=False)
+    """Numbers of the windows that run."""
     inference_ms: float = 0.0
     queue_s: float = 0.0
     """Until the first of its windows ran."""
+
+    def __post_init__(self) -> None:
+        self.running = sorted(set(self.alike))
 
     @property
     def dropped(self) -> bool:
@@ -48,24 +57,45 @@ class Job:
     @property
     def num_waiting(self) -> int:
         """Windows that no batch has taken yet."""
-        return len(self.encoded.windows) - self.next_window
+        return len(self.running) - self.num_taken
+
+    @property
+    def complete(self) -> bool:
+        """Whether every window has its output."""
+        return len(self.outputs) == len(self.running)
 
     @property
     def waiting_tokens(self) -> int:
         """Tokens of the windows that no batch has taken yet, special tokens included."""
         if self.num_waiting == 0:
             return 0
-        return self.num_waiting * (self.size(self.next_window) + self.classifier.num_special)
+        return self.num_waiting * (self.window_size + self.classifier.num_special)
 
-    def size(self, number: int) -> int:
-        """Tokens of a window, special tokens not counted; all windows of a text are alike."""
-        start, end = self.encoded.windows[number]
+    @property
+    def window_size(self) -> int:
+        """Tokens of a window, special tokens not counted; all windows of a text are as long."""
+        start, end = self.encoded.windows[0]
         return end - start
 
     def fail(self, exc: Exception) -> None:
         """Tell the caller, if there still is one."""
         if not self.future.done():
             self.future.set_exception(exc)
+
+
+def alike_windows(encoded: EncodedText) -> list[int]:
+    """For each window the number of the first one with the same tokens.
+
+    Text that repeats itself over and over, as in a flood, costs one pass for each different
+    window.
+    """
+    if len(encoded.windows) == 1:
+        return [0]
+    first: dict[tuple[int, ...], int] = {}
+    return [
+        first.setdefault(tuple(encoded.ids[start:end]), number)
+        for number, (start, end) in enumerate(encoded.windows)
+    ]
 
 
 def next_batch(jobs: Iterable[Job], rule: BatchRule, now: float) -> list[tuple[Job, int]]:
@@ -81,14 +111,14 @@ def next_batch(jobs: Iterable[Job], rule: BatchRule, now: float) -> list[tuple[J
         return []
     overdue = now - waiting[0].arrived > rule.max_wait_s
     lead = waiting[0] if overdue else min(waiting, key=lambda job: job.waiting_tokens)
-    lead_size = lead.size(lead.next_window)
+    lead_size = lead.window_size
     fitting = [job for job in waiting if job.classifier is lead.classifier]
-    fitting.sort(key=lambda job: (job is not lead, abs(job.size(0) - lead_size)))
+    fitting.sort(key=lambda job: (job is not lead, abs(job.window_size - lead_size)))
     num_special = lead.classifier.num_special
     batch: list[tuple[Job, int]] = []
     longest = used = 0
     for job in fitting:
-        size = job.size(job.next_window) + num_special
+        size = job.window_size + num_special
         new_longest = max(longest, size)
         for _ in range(job.num_waiting):
             padded = new_longest * (len(batch) + 1)
@@ -101,7 +131,7 @@ def next_batch(jobs: Iterable[Job], rule: BatchRule, now: float) -> list[tuple[J
 
 
 def _take(job: Job, batch: list[tuple[Job, int]], now: float) -> None:
-    if job.next_window == 0:
+    if job.num_taken == 0:
         job.queue_s = now - job.arrived
-    batch.append((job, job.next_window))
-    job.next_window += 1
+    batch.append((job, job.running[job.num_taken]))
+    job.num_taken += 1

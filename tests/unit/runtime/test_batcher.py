@@ -21,7 +21,7 @@ from routewright.runtime.backend import Backend
 from routewright.runtime.batcher import Batcher, BatcherConfig
 from routewright.runtime.classifier import Classifier
 
-LONG = "plain words 12 " * 400 + "xxxx xxxx xxxx"
+LONG = " ".join(f"plain words {n}" for n in range(400)) + " xxxx xxxx xxxx"
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,19 @@ def test_a_short_text_overtakes_the_windows_of_a_long_one(classifier: Classifier
             assert not long.done()
             await asyncio.gather(first, long)
         assert backend.shapes[1] == (1, 12)
+
+    run(check)
+
+
+def test_text_that_repeats_itself_costs_one_pass(classifier: Classifier) -> None:
+    counted, backend = held(classifier)
+    backend.open.set()
+    flood = "ab " * 20_000 + "xxxx"
+
+    async def check() -> None:
+        async with Batcher(counted) as batcher:
+            same(await batcher.classify(flood), classifier([flood])[0])
+            assert batcher.counters.num_tokens < 200
 
     run(check)
 
