@@ -31,7 +31,7 @@ from routewright.labels import Span
 
 TEMPLATE_FILES = (
     "pii_talk.yaml", "pii_prose.yaml", "pii_forms.yaml", "pii_places.yaml",
-    "pii_companies.yaml", "pii_culture.yaml", "pii_people.yaml",
+    "pii_companies.yaml", "pii_culture.yaml", "pii_people.yaml", "pii_clauses.yaml",
 )  # fmt: skip
 PLAIN_FILE = "pii_plain.yaml"
 SENTENCE_FILE = "pii_sentences.yaml"
@@ -39,7 +39,9 @@ SENTENCE_FILE = "pii_sentences.yaml"
 REGISTER_WEIGHTS: Mapping[str, float] = {
     "statements": 1.2, "questions": 0.8, "film": 0.6, "story": 0.7, "hr": 0.8, "medical": 0.8,
     "log": 0.6, "data": 0.7, "travel": 0.8, "legal": 0.7, "letterhead": 2.2, "located": 1.8,
-    "several_addresses": 1.8, "roads": 1.6, "fields": 2.0, "numbers": 1.6,
+    "several_addresses": 1.8, "roads": 1.6, "fields": 2.0, "numbers": 2.2,
+    "facts": 1.8,
+    "person_clauses": 3.0, "organization_clauses": 4.0, "place_clauses": 3.0,
 }  # fmt: skip
 """How often a register is used per template of it; 1 where it is not named."""
 
