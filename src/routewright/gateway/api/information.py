@@ -60,7 +60,11 @@ class Information:
                     "type": _capability(deployment.policy, name, head),
                     "loaded": True,
                     "categories": list(head.task.labels),
-                    "metadata": {**bundle, **_calibration(head)},
+                    "metadata": {
+                        "bundle": bundle["name"],
+                        "precision": bundle.get("precision"),
+                        **_calibration(head),
+                    },
                 }
                 for name, head in deployment.classifier.heads.items()
             ],
@@ -112,9 +116,9 @@ class Information:
     def _bundle(self, deployment: Deployment) -> dict[str, Any]:
         manifest = self._manifest(deployment)
         if manifest is None:
-            return {"bundle": deployment.bundle.name}
+            return {"name": deployment.bundle.name}
         return {
-            "bundle": manifest.name,
+            "name": manifest.name,
             "created": manifest.created,
             "architecture": manifest.model.architecture,
             "num_parameters": manifest.model.num_parameters,

@@ -194,7 +194,8 @@ class SpanAnswer:
 
 
 ClassifyResult = Mapping[str, LabelAnswer | list[SpanAnswer] | Mapping[str, float] | int]
-"""By name of the task; besides ``num_windows``, ``timings_ms`` and ``processing_time_ms``."""
+"""By name of the task; besides ``num_windows``, ``processing_time_ms`` and ``timings_ms``; the
+last is empty if the text was answered from memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

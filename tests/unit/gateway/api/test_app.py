@@ -55,7 +55,7 @@ def test_information_names_the_bundle_its_tasks_and_thresholds(tmp_path: Path) -
             assert models[0]["metadata"]["precision"] == "int8"
             response = await it.client.get("/info/classifier")
             about = response.json()
-            assert about["bundle"]["bundle"] == "tiny"
+            assert about["bundle"]["name"] == "tiny"
             assert about["categories"][0] == {"name": "math", "threshold": 0.6}
             assert about["pii_types"] == ["PHONE_NUMBER", "US_SSN"]
             assert about["security"]["thresholds"]["medium"] == 0.5
