@@ -20,7 +20,7 @@ from routewright.gateway.deploying import Loaded, load_deployment
 from routewright.gateway.engine import Engine
 from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
 from routewright.gateway.http import HttpDoor
-from routewright.gateway.listening import AsgiDoor
+from routewright.gateway.listening import AsgiDoor, bound_socket
 from routewright.gateway.logs import OWN, JsonFormatter
 from routewright.gateway.observation import counting, logging_requests
 from routewright.gateway.pipeline import Pipeline
@@ -153,7 +153,13 @@ class Gateway:
                 drain_s=settings.drain_s,
             ),
         )
-        return _Door(at, server.start, lambda _drain_s: server.stop())
+
+        async def start() -> int:
+            # gRPC would print lines of its own about an address that it cannot have.
+            bound_socket(at, "gateway.ext_proc").close()
+            return await server.start()
+
+        return _Door(at, start, lambda _drain_s: server.stop())
 
 
 class _Signals:
