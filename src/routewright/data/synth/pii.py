@@ -6,7 +6,7 @@ The annotation follows presidio-research, as its training rows show it:
   Golden Helix Orchestra", "Analytica" of "an Analytica spokesman", no possessive "'s".
 * TITLE is an honorific with its full stop, and a job where it is stated as such: "works as a
   midwife", under a name in a signature, between commas. Roles in passing ("my manager",
-  "songwriter Ann", "the king") are none.
+  "trumpeter Ann", "the king") are none.
 * DATE_TIME is absolute: a date, a time, a year, a day of the week. "Last night", "the 60s" and
   "8+ years" are none. AGE is the bare number, NRP a nation, belief or party.
 * Works, bands, magazines, prizes, laws, holidays and sights are no entity.

@@ -149,5 +149,5 @@ def acronym(draw: Draw) -> str:
 
 
 def role(draw: Draw) -> str:
-    """Who somebody is in passing ("my manager", "songwriter Ann"): no TITLE."""
+    """Who somebody is in passing ("my manager", "trumpeter Ann"): no TITLE."""
     return draw.word("roles")
