@@ -13,7 +13,12 @@ from typing import Any, Literal
 from routewright.bundle import MANIFEST_FILE, Bundle
 from routewright.config import to_plain
 from routewright.gateway.engine import Deployment
-from routewright.gateway.policy_file import PolicyFile, check_against
+from routewright.gateway.policy_file import (
+    PolicyFile,
+    Signature,
+    check_against,
+    signature_of,
+)
 from routewright.gateway.settings import GatewaySettings
 from routewright.gateway.threads import SPINNING
 from routewright.gateway.tool_ranking import ToolIndex
@@ -31,6 +36,8 @@ class Loaded:
     deployment: Deployment
     manifest_sha256: str
     """Of the bundle's manifest, which holds the hashes of all its files."""
+    manifest_signature: Signature | None
+    """From just before the manifest was read."""
     num_threads: int | None
     """Of a forward pass."""
     warnings: tuple[str, ...]
@@ -89,6 +96,7 @@ def load_deployment(
     """
     api_keys = resolve_secrets(file.policy, os.environ, source=str(file.path))
     folder = file.required_bundle()
+    signature = signature_of(folder / MANIFEST_FILE)
     digest = _digest(folder / MANIFEST_FILE)
     if before is not None and before.manifest_sha256 == digest:
         Bundle.open(folder)
@@ -107,6 +115,7 @@ def load_deployment(
         file=file,
         deployment=deployment,
         manifest_sha256=digest,
+        manifest_signature=signature,
         num_threads=num_threads,
         warnings=warnings,
     )

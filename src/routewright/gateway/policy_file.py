@@ -18,12 +18,17 @@ from routewright.policy.checks import check_labels, check_policy
 from routewright.policy.settings import Policy, parse_policy, policy_schema
 from routewright.runtime.classifier import Classifier
 
+Signature = tuple[int, int, int]
+"""By which a file is known to be another one: time of change in ns, size, inode."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyFile:
     """What one reading of the file gave, so that all of it is of the same moment."""
 
     path: Path
+    signature: Signature | None
+    """From just before the reading."""
     policy: Policy
     settings: GatewaySettings
     named_bundle: Path | None
@@ -60,18 +65,29 @@ def read_policy_file(path: Path, bundle: Path | None = None) -> PolicyFile:
     Raises:
         ConfigError: the file cannot be read, or the first thing that is wrong in it.
     """
+    signature = signature_of(path)
     data, source = read_yaml(path), str(path)
     policy = parse_policy(data, source=source)  # first, as it refuses written-out secrets
     settings = parse_gateway(data, source=source)
     own = None if policy.bundle is None else path.parent / policy.bundle
     return PolicyFile(
         path=path,
+        signature=signature,
         policy=policy,
         settings=settings,
         named_bundle=bundle,
         bundle=bundle or own,
         warnings=(*check_policy(policy, source=source), *_door_warnings(settings)),
     )
+
+
+def signature_of(path: Path) -> Signature | None:
+    """Of a file, or of what a link leads to; None if there is nothing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def open_bundle(

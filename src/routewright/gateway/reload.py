@@ -20,14 +20,12 @@ from routewright.gateway.deploying import (
 )
 from routewright.gateway.engine import Engine
 from routewright.gateway.logs import OPERATOR_LOGGER, JsonFormatter
+from routewright.gateway.policy_file import Signature, signature_of
 
 logger = logging.getLogger(OPERATOR_LOGGER)
 
 _SETTLE_S = 0.5
 """How long files must have stayed as they are before they are read."""
-
-Signature = tuple[tuple[int, int, int] | None, ...]
-"""Time of change in ns, size and inode of each file; None of one that is not there."""
 
 
 class Reloader:
@@ -41,7 +39,7 @@ class Reloader:
         self._loaded = loaded
         self._formatter = formatter
         self._bundle = loaded.deployment.bundle
-        self._seen = self._signature()
+        self._seen = (loaded.file.signature, loaded.manifest_signature)
         self._running: asyncio.Task[ReloadResult] | None = None
         self._next: asyncio.Task[ReloadResult] | None = None
 
@@ -60,20 +58,20 @@ class Reloader:
         settle_s = min(_SETTLE_S, every_s)
         while True:
             await asyncio.sleep(every_s)
-            found = self._signature()
+            found = self._signatures()
             while None not in found and found != self._seen:
                 await asyncio.sleep(settle_s)
-                before, found = found, self._signature()
+                before, found = found, self._signatures()
                 if found == before:
                     await self.reload()
-                    found = self._signature()
+                    found = self._signatures()
 
     async def _after(self, running: asyncio.Task[ReloadResult] | None) -> ReloadResult:
         if running is not None:
             await asyncio.wait({running})
         self._running, self._next = self._next, None
         started = perf_counter()
-        self._seen = self._signature()
+        self._seen = self._signatures()
         try:
             file = await asyncio.to_thread(self._loaded.file.read_again)
             self._watch_bundle(file.required_bundle())
@@ -91,7 +89,7 @@ class Reloader:
         """Look at the bundle that was tried last: if it is refused, it may be mended."""
         if folder != self._bundle:
             self._bundle = folder
-            self._seen = self._signature()
+            self._seen = self._signatures()
 
     def _swap(self, loaded: Loaded, duration_s: float) -> ReloadResult:
         swapped = loaded.changes_since(self._loaded)
@@ -132,13 +130,6 @@ class Reloader:
         for part in parts:
             self._engine.telemetry.count("swaps_total", part=part, outcome=outcome)
 
-    def _signature(self) -> Signature:
-        return tuple(_stat(p) for p in (self._loaded.file.path, self._bundle / MANIFEST_FILE))
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()  # follows links, as mounted configurations are
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    def _signatures(self) -> tuple[Signature | None, Signature | None]:
+        """Of the policy file and of the bundle's manifest, as they are now."""
+        return signature_of(self._loaded.file.path), signature_of(self._bundle / MANIFEST_FILE)

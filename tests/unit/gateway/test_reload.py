@@ -290,6 +290,19 @@ def test_a_changed_file_is_noticed_once_and_a_broken_one_not_tried_again(
     assert len(lines(log, "error")) == 1
 
 
+def test_a_change_while_the_model_was_being_opened_is_noticed(scene: Scene) -> None:
+    async def play() -> None:
+        loaded = load_deployment(read_policy_file(scene.path), num_threads=1)
+        scene.write(default_model="large")
+        engine = Engine(loaded.deployment, loaded.file.settings, Telemetry())
+        watching = asyncio.create_task(Reloader(engine, loaded).watch(0.02))
+        await _until(lambda: engine.deployment.policy.default_model == "large")
+        watching.cancel()
+        await engine.close()
+
+    run(play())
+
+
 def test_a_bundle_that_was_refused_is_taken_once_it_is_mended(
     scene: Scene, tmp_path: Path, log: StringIO
 ) -> None:
