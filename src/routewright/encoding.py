@@ -110,7 +110,12 @@ class TextEncoder:
         return input_ids_BT, mask_BT
 
     def _finish(self, text: str, encoding: Any) -> EncodedText:
-        offsets = [_trim(text, start, end) for start, end in encoding.offsets]
+        offsets = [
+            (start, end)
+            if start < end and not (text[start].isspace() or text[end - 1].isspace())
+            else _trim(text, start, end)
+            for start, end in encoding.offsets
+        ]
         if not text.isascii():
             offsets = _with_marks(text, offsets)
         body = self.config.max_tokens - len(self.prefix_ids) - len(self.suffix_ids)

@@ -143,7 +143,9 @@ class ExtProcServer:
         )
         server.add_generic_rpc_handlers((self._processor.generic_handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        address = f"{self._settings.host}:{self._settings.port}"
+        host = self._settings.host
+        address = f"[{host}]" if ":" in host else host
+        address = f"{address}:{self._settings.port}"
         try:
             port = server.add_insecure_port(address)
         except RuntimeError as exc:

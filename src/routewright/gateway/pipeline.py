@@ -49,6 +49,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MODELS_PATH = "/v1/models"
+OWN_HEADERS = ("x-vsr-", "x-routewright-")
+"""What the gateway alone tells a client; a model server that sends them is not believed."""
 _LARGE_BYTES = 128 * 1024
 """Bodies from this size on are read and written in a thread, for the event loop's sake."""
 
@@ -184,7 +186,12 @@ class PipelineHandler:
                 self._stream = SseUnmasker(self._masker, json_content=json_content)
             elif kind.endswith("json"):
                 plan = BodyHandling.WHOLE
-        return ResponsePlan(set_headers=self._headers, body=plan)
+        forged = tuple(
+            name
+            for name in headers
+            if name.startswith(OWN_HEADERS) and name not in self._headers
+        )
+        return ResponsePlan(set_headers=self._headers, remove_headers=forged, body=plan)
 
     async def on_response_chunk(self, chunk: bytes, *, end: bool) -> bytes:
         """The answer with the values put back."""
@@ -197,7 +204,9 @@ class PipelineHandler:
         """Tell the observers."""
         record = self._record
         record.duration_s = record.elapsed_s()
-        if outcome is Outcome.ABORTED and record.outcome == "forwarded":
+        if record.added_s is None:  # the door itself refused it, or its client left before
+            record.outcome = "refused"
+        if outcome is Outcome.ABORTED and record.outcome in {"forwarded", "refused"}:
             record.outcome = "aborted"
         if outcome is Outcome.FAILED:
             record.outcome = "failed"

@@ -8,10 +8,12 @@ answers of one batch are decoded while the next one runs.
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import ClassVar
 
@@ -287,7 +289,11 @@ class Batcher:
                 try:
                     await loop.run_in_executor(self._worker, _run, work)
                 except Exception as exc:  # a backend may raise anything; callers hear of it
-                    logger.exception("batch failed windows=%d", len(windows))
+                    # Its message may quote a text, and so may its traceback.
+                    frame = traceback.extract_tb(exc.__traceback__)[-1]
+                    place = f"{Path(frame.filename).name}:{frame.lineno}"
+                    num, error = len(windows), type(exc).__name__
+                    logger.error("batch failed windows=%d error=%s at=%s", num, error, place)  # noqa: TRY400
                     _fail(work, exc)
                 else:
                     self._finish(work)

@@ -55,8 +55,7 @@ class Recorder:
         self.note("request", dict(headers), body)
         return self.action
 
-    async def on_unavailable(self) -> None:
-        return None
+    async def on_unavailable(self) -> None: ...
 
     async def on_response_headers(self, headers: Headers) -> ResponsePlan | Immediate:
         self.note("response", dict(headers))
