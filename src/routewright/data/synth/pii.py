@@ -40,7 +40,7 @@ REGISTER_WEIGHTS: Mapping[str, float] = {
     "statements": 1.2, "questions": 0.8, "film": 0.6, "story": 0.7, "hr": 0.8, "medical": 0.8,
     "log": 0.6, "data": 0.7, "travel": 0.8, "legal": 0.7, "letterhead": 2.2, "located": 1.8,
     "several_addresses": 1.8, "roads": 1.6, "fields": 2.0, "numbers": 2.2,
-    "facts": 1.8, "documents": 2.0,
+    "facts": 1.8, "documents": 3.5,
     "person_clauses": 3.0, "organization_clauses": 4.0, "place_clauses": 3.0,
 }  # fmt: skip
 """How often a register is used per template of it; 1 where it is not named."""
