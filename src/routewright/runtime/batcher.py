@@ -288,7 +288,7 @@ class Batcher:
                 self._queued_tokens -= work.num_tokens
                 try:
                     await loop.run_in_executor(self._worker, _run, work)
-                except Exception as exc:  # a backend may raise anything; callers hear of it
+                except Exception as exc:  # noqa: BLE001  a backend may raise anything
                     # Its message may quote a text, and so may its traceback.
                     frame = traceback.extract_tb(exc.__traceback__)[-1]
                     place = f"{Path(frame.filename).name}:{frame.lineno}"
