@@ -189,7 +189,7 @@ def show(console: Console, work: Path) -> bool:
                 "decision": decision_of(headers),
                 "model": headers.get("x-vsr-selected-model", "none was asked"),
                 "guards": guard_of(headers),
-                "added": f"{added_ms(client, prompt):.1f} ms more than the model server directly",
+                "added": f"{added_ms(client, prompt):.1f} ms on top of the model alone",
                 "answer": text,
             }
             console.print(Text(f"\n{prompt.shows}", "bold"))
