@@ -16,7 +16,7 @@
     |  |- OverloadedError         overloaded     the queue is full; says when to come back
     |  |- DeadlineError           deadline       no answer within the caller's time
     |  |- ClosedError             closed         the engine has been drained
-    |  '- UpstreamError           upstream       no server of a model answered, or not to the end
+    |  '- UpstreamError           upstream       no server of a model answered in full
     |     '- UpstreamTimeoutError timeout        a server of a model was silent for too long
     |- RequestError               request        a client's request body is malformed
     |  '- UnknownModelError       unknown_model  a client names a model that does not exist

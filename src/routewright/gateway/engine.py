@@ -16,8 +16,9 @@ from routewright.gateway.settings import GatewaySettings
 from routewright.gateway.telemetry import Telemetry, Vocabulary
 from routewright.gateway.tool_ranking import ToolIndex
 from routewright.policy.settings import Policy
-from routewright.runtime.batcher import Batcher, Classified
+from routewright.runtime.batcher import Batcher
 from routewright.runtime.classifier import Classifier
+from routewright.runtime.work import Classified
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,8 +19,8 @@ from routewright.gateway.engine import Deployment, Engine
 from routewright.labels import Span
 from routewright.policy.settings import Policy
 from routewright.policy.signals import SequenceSignal, Signals
-from routewright.runtime.batcher import Classified
 from routewright.runtime.classifier import Classifier
+from routewright.runtime.work import Classified
 
 _AT_ONCE = 32
 """Texts of one request that wait for the model at the same time."""

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -28,7 +28,7 @@ from routewright.gateway.policy_file import PolicyFile, admin_token
 from routewright.gateway.reload import Reloader
 from routewright.gateway.settings import Listen
 from routewright.gateway.telemetry import Telemetry
-from routewright.gateway.threads import ThreadChoice, choose_threads
+from routewright.gateway.threads import ThreadChoice, choose_threads, workers_for
 from routewright.gateway.tracing import start_tracing
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,10 @@ class Gateway:
         """`formatter` of the log learns the names of every deployment put in place."""
         settings = loaded.file.settings
         self.telemetry = Telemetry()
+        batching = settings.batching
+        if batching.num_workers is None and loaded.num_threads is not None:
+            batching = replace(batching, num_workers=workers_for(loaded.num_threads))
+        settings = replace(settings, batching=batching)
         self.engine = Engine(loaded.deployment, settings, self.telemetry)
         self.reloader = Reloader(self.engine, loaded, formatter)
         self._tracing = start_tracing(os.environ, self.telemetry)
@@ -254,7 +258,7 @@ def _load(file: PolicyFile, announce: Announce) -> Loaded:
             m.short_s,
             m.tokens_per_s,
         )
-    logger.info("threads chosen: %d", choice.num_threads)
+    logger.info("threads=%d workers=%d chosen", choice.num_threads, choice.num_workers)
     return load_deployment(file, num_threads=choice.num_threads)
 
 
@@ -263,7 +267,8 @@ def _describe(choice: ThreadChoice) -> str:
         f"{m.num_threads}: {m.short_s * 1000:.1f} ms, {m.tokens_per_s:,.0f} tokens/s"
         for m in choice.measured
     ]
-    return f"threads: {choice.num_threads} (measured {'; '.join(found) or 'nothing: one core'})"
+    chosen = f"{choice.num_threads} a pass, {choice.num_workers} at the same time"
+    return f"threads: {chosen} (measured {'; '.join(found) or 'nothing: one core'})"
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -1,7 +1,8 @@
 """How many threads a forward pass gets: measured at the start, on this machine and model.
 
-Neither "all cores" nor "one a physical core" is right everywhere: small models lose more to
-handing work over than they gain, and containers see cores that they may not use.
+The cores that one pass does not use run other passes. Neither "all cores" nor "one a physical
+core" is right everywhere: small models lose more to handing work over than they gain, and
+containers see cores that they may not use.
 """
 
 import math
@@ -9,6 +10,7 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +47,7 @@ class Measured:
     short_s: float
     """One text of `_SHORT_TOKENS`."""
     tokens_per_s: float
-    """In a batch of texts of `_LONG_TOKENS`."""
+    """In batches of texts of `_LONG_TOKENS`, one for each of the workers at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class ThreadChoice:
     """The number of threads taken, and why."""
 
     num_threads: int
+    num_workers: int
+    """Passes that run at the same time."""
     measured: tuple[Measured, ...] = ()
     """Empty where there was nothing to choose."""
 
@@ -69,26 +73,34 @@ def choose_threads(bundle: Bundle, *, budget_s: float = BUDGET_S) -> ThreadChoic
     """
     candidates = candidate_counts(usable_cores(), physical_cores())
     if len(candidates) == 1:
-        return ThreadChoice(candidates[0])
+        return ThreadChoice(candidates[0], workers_for(candidates[0]))
     path = bundle.graph_path(bundle.precision(None))
     backends = {n: OnnxBackend(path, num_threads=n, spinning=SPINNING) for n in candidates}
     short, long = _inputs(bundle.encoder(), backends[candidates[-1]])
     times: dict[int, list[tuple[float, float]]] = {n: [] for n in candidates}
     started = time.perf_counter()
-    for number in range(_MAX_ROUNDS):
-        if number >= _MIN_ROUNDS and time.perf_counter() - started > budget_s:
-            break
-        for n, backend in backends.items():
-            times[n].append((_timed(backend, short), _timed(backend, long)))
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for number in range(_MAX_ROUNDS):
+            if number >= _MIN_ROUNDS and time.perf_counter() - started > budget_s:
+                break
+            for n, backend in backends.items():
+                long_s = _timed_at_once(pool, backend, long, workers_for(n))
+                times[n].append((_timed(backend, short), long_s))
     measured = tuple(
         Measured(
             n,
             statistics.median(short_s for short_s, _ in pairs),
-            long.size / statistics.median(long_s for _, long_s in pairs),
+            workers_for(n) * long.size / statistics.median(long_s for _, long_s in pairs),
         )
         for n, pairs in times.items()
     )
-    return ThreadChoice(best_of(measured).num_threads, measured)
+    best = best_of(measured).num_threads
+    return ThreadChoice(best, workers_for(best), measured)
+
+
+def workers_for(num_threads: int) -> int:
+    """How many passes of so many threads the usable cores run at the same time."""
+    return max(1, usable_cores() // num_threads)
 
 
 def best_of(measured: Sequence[Measured]) -> Measured:
@@ -162,6 +174,14 @@ def _rows(encoder: TextEncoder, num_rows: int, num_tokens: int) -> Ids:
     length = min(num_tokens, encoder.config.max_tokens)
     ids = list(encoder.encode(_PROSE * num_tokens).ids)[:length]
     return np.tile(np.array(ids, dtype=np.int64), (num_rows, 1))
+
+
+def _timed_at_once(
+    pool: ThreadPoolExecutor, backend: OnnxBackend, ids_BT: Ids, num_passes: int
+) -> float:
+    started = time.perf_counter()
+    list(pool.map(lambda _: _timed(backend, ids_BT), range(num_passes)))
+    return time.perf_counter() - started
 
 
 def _timed(backend: OnnxBackend, input_ids_BT: Ids) -> float:

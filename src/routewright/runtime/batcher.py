@@ -1,18 +1,17 @@
-"""Many callers, one model: texts from coroutines to batches in one worker thread.
+"""Many callers, one model: texts from coroutines to batches in worker threads.
 
 Knows tokens, deadlines and the queue; knows nothing of requests or policy. All state belongs to
-the event loop; the worker gets a batch and gives back its outputs. A batch takes what waits and
-never waits for more, so a lone text runs at once and batches grow with the load. Under load the
-answers of one batch are decoded while the next one runs.
+the event loop; a worker gets a batch and gives back its answers. A batch takes what waits and
+never waits for more, so a lone text runs at once and batches grow with the load.
 """
 
 import asyncio
 import logging
 import traceback
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import ClassVar
@@ -20,12 +19,12 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from routewright.config import STRICT
-from routewright.decoding import FloatArray
 from routewright.encoding import EncodedText
 from routewright.errors import ClosedError, DeadlineError, OverloadedError, ServingError
 from routewright.runtime.answers import Answer
-from routewright.runtime.classifier import Classifier, WindowOutput
+from routewright.runtime.classifier import Classifier
 from routewright.runtime.queue import BatchRule, Job, alike_windows, next_batch
+from routewright.runtime.work import Classified, Work
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +50,17 @@ class BatcherConfig:
     max_queue_tokens: int = 131_072
     """Texts that would wait behind more are refused; one text is never too long for an empty
     queue."""
+    num_workers: int | None = None
+    """Batches that run at the same time; None runs one, and in the gateway as many as there are
+    cores for. On short texts two passes of one thread do more than one pass of two."""
     max_padding: float = 0.1
     """Share of padding in a batch from which on a text waits for one of its own length."""
 
     def __post_init__(self) -> None:
         if min(self.max_batch_tokens, self.max_queue_tokens) < 1 or self.max_wait_s < 0:
             raise ValueError("needs max_batch_tokens, max_queue_tokens >= 1, max_wait_s >= 0")
+        if self.num_workers is not None and self.num_workers < 1:
+            raise ValueError(f"num_workers must be at least 1, got {self.num_workers}")
         if not 0 <= self.max_padding < 1:
             raise ValueError("needs 0 <= max_padding < 1")
 
@@ -80,39 +84,6 @@ class BatcherCounters:
     """Sum over the batches."""
 
 
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """The answer about a text, with its vector."""
-
-    answer: Answer
-    """Its ``timings_ms`` also has ``queue``."""
-    embedding: FloatArray
-    """``(H,)``, of length 1."""
-    num_tokens: int
-    """Of the text, special tokens not counted."""
-
-
-@dataclass(slots=True)
-class _Work:
-    """What the worker does in one go."""
-
-    classifier: Classifier
-    windows: list[tuple[Job, int]]
-    decodes: bool = True
-    """Whether the worker turns outputs into answers too; else another thread does."""
-    completed: list[int] = field(default_factory=list)
-    """Positions in `windows` of the last window of a text."""
-    answers: dict[int, Classified | Exception] = field(default_factory=dict)
-    """By position, of completed texts."""
-    inference_s: float = 0.0
-
-    @property
-    def num_tokens(self) -> int:
-        """Special tokens included, padding not."""
-        num_special = self.classifier.num_special
-        return sum(job.window_size + num_special for job, _ in self.windows)
-
-
 class Batcher:
     """Classifies for many callers at once; belongs to one event loop.
 
@@ -127,14 +98,18 @@ class Batcher:
         self._queued_tokens = 0
         self._num_callers = 0
         self._tokens_per_s: float | None = None
-        self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = self._closed = False
-        self._task: asyncio.Task[None] | None = None
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="routewright-model")
-        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="routewright-decode")
-        self._decoding: set[asyncio.Task[None]] = set()
+        self._rule = BatchRule(
+            self.config.max_batch_tokens, self.config.max_wait_s, self.config.max_padding
+        )
+        self._num_workers = self.config.num_workers or 1
+        self._num_running = 0
+        self._scheduled = False
+        self._workers = ThreadPoolExecutor(
+            self._num_workers, thread_name_prefix="routewright-model"
+        )
 
     @property
     def classifier(self) -> Classifier:
@@ -215,13 +190,9 @@ class Batcher:
             async with asyncio.timeout(drain_s):
                 await self._idle.wait()
         self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        await asyncio.gather(*self._decoding)
-        for executor in (self._worker, self._decoder):
-            await asyncio.to_thread(executor.shutdown)
+        for job in self._jobs:
+            job.fail(_closed())
+        await asyncio.to_thread(self._workers.shutdown)
 
     async def __aenter__(self) -> "Batcher":
         return self
@@ -259,9 +230,7 @@ class Batcher:
         self._admit(job.waiting_tokens)
         self._queued_tokens += job.waiting_tokens
         self._jobs[job] = None
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._serve())
-        self._wake.set()
+        self._schedule()
         return job
 
     def _leave(self, job: Job) -> None:
@@ -270,56 +239,47 @@ class Batcher:
         job.num_taken = len(job.running)
         self._jobs.pop(job, None)
 
-    async def _serve(self) -> None:
-        """Batch after batch, for as long as the engine lives."""
-        loop = asyncio.get_running_loop()
-        rule = BatchRule(
-            self.config.max_batch_tokens, self.config.max_wait_s, self.config.max_padding
-        )
-        try:
-            while True:
-                windows = next_batch(self._jobs, rule, perf_counter())
-                if not windows:
-                    self._wake.clear()
-                    await self._wake.wait()
-                    continue
-                others_wait = any(job.num_waiting and not job.dropped for job in self._jobs)
-                work = _Work(windows[0][0].classifier, windows, decodes=not others_wait)
-                self._queued_tokens -= work.num_tokens
-                try:
-                    await loop.run_in_executor(self._worker, _run, work)
-                except Exception as exc:  # noqa: BLE001  a backend may raise anything
-                    # Its message may quote a text, and so may its traceback.
-                    frame = traceback.extract_tb(exc.__traceback__)[-1]
-                    place = f"{Path(frame.filename).name}:{frame.lineno}"
-                    num, error = len(windows), type(exc).__name__
-                    logger.error("batch failed windows=%d error=%s at=%s", num, error, place)  # noqa: TRY400
-                    _fail(work, exc)
-                else:
-                    self._finish(work)
-        finally:  # nobody may wait for an engine that has stopped
-            for job in self._jobs:
-                job.fail(_closed())
+    def _schedule(self) -> None:
+        """Start batches once everybody who is about to ask has asked."""
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
 
-    def _finish(self, work: _Work) -> None:
-        """Give the answers out, those not decoded yet as soon as they are."""
-        if work.decodes:
+    def _dispatch(self) -> None:
+        """Give every free worker a batch."""
+        self._scheduled = False
+        loop = asyncio.get_running_loop()
+        while self._num_running < self._num_workers and not self._closed:
+            windows = next_batch(self._jobs, self._rule, perf_counter())
+            if not windows:
+                return
+            work = Work(windows[0][0].classifier, windows)
+            self._queued_tokens -= work.num_tokens
+            self._num_running += 1
+            running = loop.run_in_executor(self._workers, work.run)
+            running.add_done_callback(partial(self._finish, work))
+
+    def _finish(self, work: Work, ran: "asyncio.Future[None]") -> None:
+        self._num_running -= 1
+        self._schedule()
+        exc = ran.exception()
+        if exc is None:
             self._count(work)
             return
-        task = asyncio.get_running_loop().create_task(self._decode(work))
-        self._decoding.add(task)
-        task.add_done_callback(self._decoding.discard)
+        # Its message may quote a text, and so may its traceback.
+        frame = traceback.extract_tb(exc.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}:{frame.lineno}"
+        num, error = len(work.windows), type(exc).__name__
+        logger.error("batch failed windows=%d error=%s at=%s", num, error, place)
+        for job, _ in work.windows:
+            job.fail(_model_failure(exc))
 
-    async def _decode(self, work: _Work) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._decoder, _decode, work)
-        self._count(work)
-
-    def _count(self, work: _Work) -> None:
+    def _count(self, work: Work) -> None:
         num_tokens = work.num_tokens
         self.counters.num_batches += 1
         self.counters.num_tokens += num_tokens
         self.counters.inference_s += work.inference_s
-        rate = num_tokens / max(work.inference_s, 1e-6)
+        rate = self._num_workers * num_tokens / max(work.inference_s, 1e-6)
         before = rate if self._tokens_per_s is None else self._tokens_per_s
         self._tokens_per_s = before + _SMOOTHING * (rate - before)
         for position, result in work.answers.items():
@@ -339,57 +299,11 @@ def _tokenize(classifier: Classifier, text: str) -> tuple[EncodedText, list[int]
     return encoded, alike_windows(encoded)
 
 
-def _run(work: _Work) -> None:
-    """In the worker: one forward pass, and maybe the answers of the texts it completed."""
-    started = perf_counter()
-    outputs = work.classifier.run_windows([(job.encoded, n) for job, n in work.windows])
-    work.inference_s = perf_counter() - started
-    share_ms = work.inference_s * 1000 / len(outputs)
-    for position, ((job, number), output) in enumerate(zip(work.windows, outputs, strict=True)):
-        job.outputs[number] = output
-        job.inference_ms += share_ms
-        if job.complete:
-            work.completed.append(position)
-    if work.decodes:
-        _decode(work)
-
-
-def _decode(work: _Work) -> None:
-    """The answers of the texts that a batch completed."""
-    for position in work.completed:
-        job = work.windows[position][0]
-        if job.dropped:
-            continue
-        try:
-            work.answers[position] = _classified(job)
-        except Exception as exc:  # noqa: BLE001  one text's failure is not the batch's
-            work.answers[position] = exc
-
-
-def _classified(job: Job) -> Classified:
-    outputs: Sequence[WindowOutput] = [job.outputs[number] for number in job.alike]
-    times = (job.tokenize_ms, job.inference_ms)
-    raw = job.classifier.join(job.encoded, outputs, times)
-    answer = job.classifier.interpret(raw, job.text)
-    timings_ms = {
-        **answer.timings_ms,
-        "queue": job.queue_s * 1000,
-        "total": answer.timings_ms["total"] + job.queue_s * 1000,
-    }
-    answer = Answer(answer.text, answer.sequence, answer.spans, answer.num_windows, timings_ms)
-    return Classified(answer, raw.embedding, len(raw.encoded.offsets))
-
-
 def _closed() -> ClosedError:
     return ClosedError("the classifier is shutting down; send the request elsewhere")
 
 
-def _fail(work: _Work, exc: Exception) -> None:
-    for job, _ in work.windows:
-        job.fail(_model_failure(exc))
-
-
-def _model_failure(exc: Exception) -> ServingError:
+def _model_failure(exc: BaseException) -> ServingError:
     """Names the kind of failure only: messages of a backend may quote what it was given."""
     failure = ServingError(f"the model failed ({type(exc).__name__}); see the server's log")
     failure.__cause__ = exc

@@ -17,7 +17,7 @@ from routewright.gateway.deploying import Loaded, load_deployment
 from routewright.gateway.engine import Engine
 from routewright.gateway.policy_file import read_policy_file
 from routewright.gateway.serve import Gateway, log_as_json
-from routewright.runtime.batcher import Classified
+from routewright.runtime.work import Classified
 
 DOORS = ("http", "ext_proc", "api", "metrics")
 

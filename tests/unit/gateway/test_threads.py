@@ -91,3 +91,4 @@ def test_every_candidate_is_measured_on_the_bundle_itself(tiny_bundle: Bundle) -
         assert [m.num_threads for m in choice.measured] == tried
         assert all(m.short_s > 0 and m.tokens_per_s > 0 for m in choice.measured)
     assert choice.num_threads in tried
+    assert choice.num_workers == max(1, usable_cores() // choice.num_threads)

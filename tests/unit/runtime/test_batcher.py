@@ -115,6 +115,20 @@ def test_two_hundred_callers_at_once_each_get_their_own_answer(classifier: Class
     run(check)
 
 
+def test_several_workers_answer_the_same(classifier: Classifier) -> None:
+    texts = [LONG[i : i + n] for i, n in enumerate((0, 3, 40, 900, 4000, 17) * 5)]
+    expected = classifier(texts)
+
+    async def check() -> None:
+        config = BatcherConfig(max_batch_tokens=64, num_workers=4)
+        async with Batcher(classifier, config) as batcher:
+            answers = await asyncio.gather(*(batcher.classify(text) for text in texts))
+        for answer, wanted in zip(answers, expected, strict=True):
+            same(answer, wanted)
+
+    run(check)
+
+
 def test_a_lone_text_does_not_wait_and_batches_keep_to_the_budget(
     classifier: Classifier,
 ) -> None:
