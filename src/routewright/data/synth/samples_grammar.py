@@ -76,12 +76,15 @@ def load_grammars(task: str) -> Mapping[str, Grammar]:
     }
 
 
+_FURTHER = {"jailbreak": "samples_injection.yaml", "intent": "samples_requests.yaml"}
+"""A second file of a task, whose sections add to those of the first."""
+
+
 def _content(task: str) -> dict[str, Any]:
-    """Sections of the task's file; attacks are described in two."""
     content: dict[str, Any] = dict(load_resource(f"samples_{task}.yaml"))
-    if task == "jailbreak":
-        for section, entries in load_resource("samples_injection.yaml").items():
-            content[section] = {**content[section], **entries}
+    if task in _FURTHER:
+        for section, entries in load_resource(_FURTHER[task]).items():
+            content[section] = {**content.get(section, {}), **entries}
     return content
 
 
