@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
@@ -154,7 +154,26 @@ def load_tokenizer(name: str) -> tuple[Tokenizer, int]:
         raise BackboneError(f"backbone {name}: needs a fast tokenizer (a tokenizer.json)")
     # A copy: the window rule switches truncation off, and others may hold the original.
     tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    if isinstance(tokenizer.model, models.WordPiece):
+        _read_every_word(tokenizer)
     return tokenizer, int(loaded.pad_token_id or 0)
+
+
+def _read_every_word(tokenizer: Tokenizer) -> None:
+    """Leave WordPiece no word that it can only call unknown, whatever the word says.
+
+    It does so with every word above a length, such as base64, and with letters outside its
+    vocabulary, such as full-width ones; an attack must not hide there. Longer words are cut
+    rather than the limit raised: the time for a word grows with the cube of its length.
+    """
+    compatible = [normalizers.NFKC()]
+    if tokenizer.normalizer is not None:
+        compatible.append(tokenizer.normalizer)
+    tokenizer.normalizer = normalizers.Sequence(compatible)
+    longest = tokenizer.model.max_input_chars_per_word
+    cut = pre_tokenizers.Split(Regex(rf"[\s\S]{{{longest}}}"), behavior="isolated")
+    steps = [cut] if tokenizer.pre_tokenizer is None else [tokenizer.pre_tokenizer, cut]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
 
 
 def max_positions(backbone: PreTrainedModel) -> int:

@@ -65,3 +65,26 @@ def test_a_damaged_configuration_is_one_line(checkpoint: Path) -> None:
     (checkpoint / "config.json").write_text("{")
     with pytest.raises(BackboneError, match=r"config\.json: cannot be read"):
         build_backbone(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\uff49\uff47\uff4e\uff4f\uff52\uff45 the \uff52\uff55\uff4c\uff45\uff53",
+        "the " + "YmFzZTY0IGhpZGVz" * 30,
+        "a" * 1000,
+    ],
+)
+def test_no_word_is_unknown_for_its_length_or_width(text: str) -> None:
+    tokenizer, _ = load_tokenizer("minilm")
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    kept = [t for t in encoding.tokens if t != "[PAD]"]
+    assert "[UNK]" not in kept
+
+
+def test_wide_letters_keep_their_places() -> None:
+    tokenizer, _ = load_tokenizer("minilm")
+    text = "Mail \uff42\uff4f\uff42 the \ufb01le"
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    places = [text[a:b] for a, b in encoding.offsets if a < b]
+    assert places == ["Mail", "\uff42\uff4f\uff42", "the", "\ufb01le"]
