@@ -37,6 +37,17 @@ def text_of(row: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def lines_of(row: Mapping[str, Any], name: str) -> list[str]:
+    """The texts of a column that holds one, or a list of texts and numbers; none if empty."""
+    value = column_of(row, name)
+    values = value if isinstance(value, list) else [value]
+    for entry in values:
+        if not isinstance(entry, str | int | float) or isinstance(entry, bool):
+            raise DataError(f"{name}: must be text or a list of texts, found {_type_of(entry)}")
+    lines = [_SURROGATE.sub("\ufffd", str(entry)).strip() for entry in values]
+    return [line for line in lines if line]
+
+
 def label_of(row: Mapping[str, Any], name: str) -> str:
     """A label name; numbers, as CSV and JSON carry them, stand for their own digits."""
     value = column_of(row, name)

@@ -40,6 +40,9 @@ class DataSpec:
     """Commit, tag or branch on the hub; None is the pinned one of a source, or ``main``."""
     text_column: str = "text"
     """Column with the text."""
+    appended_column: str | None = None
+    """Column with a text, or a list of texts, to put below the text, one a line: the answers
+    of an exam question, the body below a subject. Rows of a sequence task only."""
     label_column: str = "label"
     """Column with the label name of a sequence row."""
     spans_column: str = "spans"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from routewright.data.columnar import read_dataset_folder, read_hub
-from routewright.data.columns import label_of, spans_of, text_of
+from routewright.data.columns import label_of, lines_of, spans_of, text_of
 from routewright.data.config import DataSpec
 from routewright.data.examples import Example, SequenceExample, TokenExample
 from routewright.data.rows import Row, at_row, read_lines, read_rows
@@ -259,4 +259,6 @@ def _to_example(row: Row, spec: DataSpec, kind: ExampleKind) -> Example:
     meta = {k: v for k, v in row.items() if k not in (spec.text_column, target)}
     if kind == "token":
         return TokenExample(text, spans_of(row, target), meta)
+    if spec.appended_column is not None:
+        text = "\n".join([text, *lines_of(row, spec.appended_column)])
     return SequenceExample(text, label_of(row, target), meta)

@@ -1,12 +1,14 @@
 """The examples of each task of a recipe, checked before an hour is spent on them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from routewright.data.config import DataSpec
 from routewright.data.examples import Example, SequenceExample, TokenExample
 from routewright.data.leaks import check_leaks
+from routewright.data.near_duplicates import cluster_near_duplicates
 from routewright.data.readers import read_examples
 from routewright.data.split import split_examples
 from routewright.errors import ConfigError, DataError, TaskError
@@ -67,10 +69,14 @@ def _load_one(name: str, given: TaskRecipe, recipe: Recipe) -> TaskData:
     known = given.labels or (BUILT_IN[name].labels if name in BUILT_IN else None)
     label_set = None if known is None else LabelSet(known)
     root = Path(recipe.data_dir)
-    train, validation, test = (
-        [e for spec in specs for e in read_examples(spec, kind, root=root, labels=label_set)]
-        for specs in (given.train, given.validation, given.test)
-    )
+
+    def read(specs: Iterable[DataSpec]) -> list[Example]:
+        return [e for s in specs for e in read_examples(s, kind, root=root, labels=label_set)]
+
+    validation, test = read(given.validation), read(given.test)
+    train = read(spec for spec in given.train if spec.synthetic is None)
+    made = read(spec for spec in given.train if spec.synthetic is not None)
+    train += _without_copies(name, made, [*validation, *test])
     if not train:
         raise DataError(f"tasks.{name}.train: no rows are left; check keep, drop and limit")
     if not given.validation and any(spec.repeat > 1 for spec in given.train):
@@ -95,6 +101,30 @@ def _load_one(name: str, given: TaskRecipe, recipe: Recipe) -> TaskData:
             )
     _refuse_leaks(name, train, validation, test)
     return TaskData(task, train, validation, test)
+
+
+def _without_copies(
+    name: str, made: Sequence[Example], held_out: Sequence[Example]
+) -> list[Example]:
+    """Generated rows without those that happen to be near a validation or test text.
+
+    A generator knows no test data, and what people write into a prompt is sometimes the same
+    few words.
+    """
+    if not made or not held_out:
+        return list(made)
+    clusters = cluster_near_duplicates([e.text for e in (*held_out, *made)])
+    taken = set(clusters[: len(held_out)])
+    kept = [
+        example
+        for example, cluster in zip(made, clusters[len(held_out) :], strict=True)
+        if cluster not in taken
+    ]
+    if len(kept) < len(made):
+        logger.info(
+            "task=%s generated=%d near_held_out=%d", name, len(made), len(made) - len(kept)
+        )
+    return kept
 
 
 def _refuse_leaks(
