@@ -71,6 +71,20 @@ def export_folder(destination: Path, format_name: str, recipe: Recipe) -> Iterat
         write_json(folder / MARKER_FILE, marker)
 
 
+def refuse_ngrams(model: MultiTaskModel) -> None:
+    """For formats whose classes have an encoder and heads, and nothing beside them.
+
+    Raises:
+        ExportError: heads of `model` add n-gram scores.
+    """
+    if len(model.ngrams):
+        raise ExportError(
+            f"heads add n-gram scores (model.ngrams, {', '.join(model.ngrams)}), which this "
+            "format cannot hold; export a bundle or torchscript, or train with model.ngrams: "
+            "null"
+        )
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write plain values."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -8,7 +8,13 @@ from safetensors.torch import load_file, save_file
 
 from routewright.config import to_plain
 from routewright.errors import ExportError
-from routewright.export.folder import Progress, TrainedModel, export_folder, write_json
+from routewright.export.folder import (
+    Progress,
+    TrainedModel,
+    export_folder,
+    refuse_ngrams,
+    write_json,
+)
 from routewright.export.parity import check_parity
 from routewright.train.backbones import load_backbone
 from routewright.train.backend import TorchBackend
@@ -31,6 +37,7 @@ def export_peft(trained: TrainedModel, destination: Path, progress: Progress) ->
             "this run trained all weights, so there is no adapter to write; train with lora: "
             "{} in the recipe, or choose --format transformers"
         )
+    refuse_ngrams(trained.model)
     with export_folder(destination, "peft", trained.recipe) as folder:
         backbone.peft_config["default"].base_model_name_or_path = trained.saved.model.backbone
         backbone.save_pretrained(str(folder))

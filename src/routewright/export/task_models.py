@@ -25,7 +25,7 @@ from routewright.decoding import FloatArray
 from routewright.encoding import TextEncoder
 from routewright.errors import ParityError
 from routewright.export import modeling_routewright
-from routewright.export.folder import label_names, write_json
+from routewright.export.folder import label_names, refuse_ngrams, write_json
 from routewright.export.golden import GOLDEN_TEXTS
 from routewright.export.modeling_routewright import (
     RoutewrightConfig,
@@ -109,7 +109,11 @@ def write_model(model: MultiTaskModel, task: Task, folder: Path) -> NativeClass 
 
     Returns:
         The class of transformers it is; None where the folder brings its own code.
+
+    Raises:
+        ExportError: heads of `model` add n-gram scores.
     """
+    refuse_ngrams(model)
     native = native_class(model.backbone.config.model_type, task, model.model_config)
     built = _custom(model, task) if native is None else _native(model, task, native)
     config = built.config

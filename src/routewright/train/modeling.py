@@ -19,6 +19,7 @@ from routewright.tasks import Task
 from routewright.train.backbones import Architecture, check_architecture
 from routewright.train.crf import LinearChainCrf
 from routewright.train.losses import IGNORED, classification_loss
+from routewright.train.ngrams import NgramConfig, new_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class ModelConfig:
     """A dense layer with activation in each sequence head, as the architecture's own has it."""
     dropout: float = 0.1
     """Dropout before the last layer of each head, in [0, 1)."""
+    ngrams: NgramConfig | None = None
+    """Scores of tokens and token pairs to add to those of some heads."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
@@ -111,6 +114,11 @@ class MultiTaskModel(nn.Module):
                 if task.kind == "sequence"
                 else TokenHead(hidden_size, task, architecture, config)
             )
+        num_classes = {t.name: t.num_outputs for t in tasks if t.kind == "sequence"}
+        try:
+            self.ngrams = new_scores(config.ngrams, num_classes, backbone.config.vocab_size)
+        except ValueError as exc:
+            raise TaskError(f"model.ngrams.tasks: {exc}") from exc
         self.class_weights: dict[str, torch.Tensor] = {}
 
     def encode(
@@ -137,6 +145,8 @@ class MultiTaskModel(nn.Module):
             name: head(pooled_BH if isinstance(head, SequenceHead) else hidden_BTH)
             for name, head in self.heads.items()
         }
+        for name, ngrams in self.ngrams.items():
+            outputs[name] = outputs[name] + ngrams(input_ids, attention_mask)
         return {**outputs, "embedding": mean_pool(hidden_BTH, attention_mask)}
 
     def forward(
@@ -146,7 +156,7 @@ class MultiTaskModel(nn.Module):
         attention_mask: torch.Tensor,
         labels: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
-        """Loss of one task on one batch, and its scores.
+        """Loss of one task on one batch, and the scores of its head, n-grams left out.
 
         Args:
             task: the task all rows belong to.

@@ -38,6 +38,9 @@ from routewright.train.lora import LoraConfig, add_adapters
 from routewright.train.modeling import ModelConfig, MultiTaskModel
 from routewright.train.recipe import Recipe, parse_recipe
 
+_NGRAMS = "ngrams."
+"""Start of the names of what `NgramScores` holds: fitted, though no parameters."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SavedModel:
@@ -152,7 +155,8 @@ def save_model(run: Run, model: MultiTaskModel, saved: SavedModel, tokenizer_jso
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     state = model.state_dict()
     if saved.lora is not None:
-        state = {name: value for name, value in state.items() if name in trained}
+        kept = trained | {name for name in state if name.startswith(_NGRAMS)}
+        state = {name: value for name, value in state.items() if name in kept}
     save_file(
         {name: value.contiguous() for name, value in state.items()},
         temporary / "model.safetensors",
@@ -194,8 +198,7 @@ def load_model(run: Run) -> tuple[MultiTaskModel, SavedModel, TextEncoder]:
     except (OSError, SafetensorError, RuntimeError) as exc:
         raise RunError(f"{folder}/model.safetensors: cannot be loaded: {exc}") from exc
     needed = {name for name, p in model.named_parameters() if p.requires_grad}
-    if saved.lora is None:
-        needed |= set(model.state_dict())
+    needed |= {n for n in model.state_dict() if saved.lora is None or n.startswith(_NGRAMS)}
     if unexpected or needed & set(missing):
         odd = sorted({*unexpected, *(needed & set(missing))})
         raise RunError(f"{folder}/model.safetensors: wrong or missing weights: {odd[0]}")

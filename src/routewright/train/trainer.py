@@ -30,6 +30,7 @@ from routewright.train.batches import (
 )
 from routewright.train.memory import keep_freed_memory
 from routewright.train.modeling import MultiTaskModel
+from routewright.train.ngram_fit import fit_ngrams
 from routewright.train.progress import PeriodicCheckpoint, ProgressReport
 from routewright.train.recipe import Recipe
 from routewright.train.run import Run, SavedModel, new_model, save_model, with_smoothing
@@ -212,7 +213,7 @@ def train(
         if args.should_save:
             run.record({"train_s": round(duration_s, 1)})
     if args.should_save:
-        save_model(run, trainer.unwrapped(), saved, trainer.encoder.tokenizer.to_str())
+        _save(run, trainer, saved, seed=recipe.seed)
         run.record({"status": "trained", **_outcome(run, trainer)})
     return TrainResult(duration_s, outcome.global_step, trainer.state.best_metric)
 
@@ -242,6 +243,14 @@ def _build_trainer(
     except (ValueError, ImportError) as exc:  # a report_to or an optimizer that is not there
         raise ConfigError(f"train: {str(exc).strip().splitlines()[0]}") from exc
     return trainer, saved
+
+
+def _save(run: Run, trainer: JointTrainer, saved: SavedModel, *, seed: int) -> None:
+    model, encoder = trainer.unwrapped(), trainer.encoder
+    scales = fit_ngrams(model, trainer.rows, trainer.data, encoder, seed=seed)
+    if scales:
+        run.record({"ngram_scales": scales})
+    save_model(run, model, saved, encoder.tokenizer.to_str())
 
 
 def _checkpoint(run: Run) -> Path | None:
