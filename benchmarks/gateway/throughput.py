@@ -3,9 +3,9 @@
     python benchmarks/gateway/throughput.py --bundle BUNDLE --data ../shared/data --out FILE
 
 Bare: the graph alone, texts tokenised beforehand, sorted by length and batched by token budget,
-with the best of several budgets and thread counts. Engine: the gateway's batcher with 100
-callers, each waiting for its answer before it asks again; it tokenises, batches as texts come,
-decodes all heads. API: ``POST /api/v1/classify`` over HTTP with 100 connections and 32 texts a
+with the best of several budgets, thread counts and numbers of passes at once. Engine: the
+gateway's batcher with 100 callers, each waiting for its answer before it asks again; it
+tokenises, batches as texts come, decodes all heads. API: ``POST /api/v1/classify`` over HTTP with 100 connections and 32 texts a
 request; the client shares the machine. Rounds are interleaved; ratios are within a round.
 """
 
@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from wire import ask_open, request_bytes
 
 from routewright import Classifier
 from routewright.data.readers import read_texts
-from routewright.runtime.batcher import Batcher
+from routewright.runtime.batcher import Batcher, BatcherConfig
 from routewright.runtime.machine import describe_machine, library_versions, source_commit
 
 BUDGETS = (1024, 2048, 4096, 8192)
@@ -48,8 +49,8 @@ def load_texts(data: Path, num: int) -> list[str]:
     return list(itertools.islice((t for t in texts if len(t) <= 2000), num))
 
 
-def bare(classifier: Classifier, texts: Sequence[str], budget: int) -> float:
-    """Seconds of the forward passes alone over all texts."""
+def bare(classifier: Classifier, texts: Sequence[str], budget: int, at_once: int) -> float:
+    """Seconds of the forward passes alone over all texts, `at_once` of them in parallel."""
     encoder = classifier.encoder
     rows = [
         encoder.window_ids(encoded, window)
@@ -64,14 +65,14 @@ def bare(classifier: Classifier, texts: Sequence[str], budget: int) -> float:
             end += 1
         batches.append(encoder.pad(rows[start:end]))
         start = end
-    begun = time.perf_counter()
-    for batch in batches:
-        classifier.backend.run(*batch)
-    return time.perf_counter() - begun
+    with ThreadPoolExecutor(at_once) as pool:
+        begun = time.perf_counter()
+        list(pool.map(lambda batch: classifier.backend.run(*batch), reversed(batches)))
+        return time.perf_counter() - begun
 
 
-async def engine(classifier: Classifier, texts: Sequence[str]) -> float:
-    async with Batcher(classifier) as batcher:
+async def engine(classifier: Classifier, texts: Sequence[str], num_workers: int) -> float:
+    async with Batcher(classifier, BatcherConfig(num_workers=num_workers)) as batcher:
         waiting = iter(texts)
 
         async def caller() -> None:
@@ -104,15 +105,17 @@ async def api(port: int, texts: Sequence[str]) -> float:
 
 def best_bare(
     classifiers: dict[int, Classifier], texts: Sequence[str]
-) -> tuple[int, int, float]:
-    """Threads, budget and seconds of the quickest bare setting."""
+) -> tuple[int, int, int, float]:
+    """Threads of a pass, passes at once, budget and seconds of the quickest bare setting."""
+    cores = max(classifiers)
     trials = [
-        (bare(classifier, texts, budget), threads, budget)
+        (bare(classifier, texts, budget, at_once), threads, at_once, budget)
         for threads, classifier in classifiers.items()
+        for at_once in sorted({1, cores // threads})
         for budget in BUDGETS
     ]
-    seconds, threads, budget = min(trials)
-    return threads, budget, seconds
+    seconds, threads, at_once, budget = min(trials)
+    return threads, at_once, budget, seconds
 
 
 def main() -> None:
@@ -126,13 +129,15 @@ def main() -> None:
     given = parser.parse_args()
     texts = load_texts(given.data, given.texts)
     classifiers = {n: Classifier.open(given.bundle, num_threads=n) for n in given.threads}
-    threads, budget, _ = best_bare(classifiers, texts)
+    threads, at_once, budget, _ = best_bare(classifiers, texts)
+    cores = max(given.threads)
+    quiet = Classifier.open(given.bundle, num_threads=1, spinning=False)  # as `serve` opens it
     rounds = []
     with tempfile.TemporaryDirectory() as work, Programs(Path(work)) as programs:
         _, _, port = programs.gateway(free_port(), given.bundle.resolve())
         for _ in range(given.rounds):
-            bare_s = bare(classifiers[threads], texts, budget)
-            engine_s = asyncio.run(engine(classifiers[threads], texts))
+            bare_s = bare(classifiers[threads], texts, budget, at_once)
+            engine_s = asyncio.run(engine(quiet, texts, cores))
             api_s = asyncio.run(api(port, texts))
             rounds.append({"bare_s": bare_s, "engine_s": engine_s, "api_s": api_s})
     per_s: dict[str, Any] = {
@@ -151,7 +156,8 @@ def main() -> None:
         "versions": library_versions(),
         "texts": len(texts),
         "callers": CALLERS,
-        "best_bare": {"threads": threads, "batch_tokens": budget},
+        "best_bare": {"threads": threads, "at_once": at_once, "batch_tokens": budget},
+        "engine": {"threads": 1, "at_once": cores},
         "texts_per_s": per_s,
         "of_bare": {name: {"median": statistics.median(v), "rounds": v}
                     for name, v in ratios.items()},
