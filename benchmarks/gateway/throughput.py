@@ -5,8 +5,9 @@
 Bare: the graph alone, texts tokenised beforehand, sorted by length and batched by token budget,
 with the best of several budgets, thread counts and numbers of passes at once. Engine: the
 gateway's batcher with 100 callers, each waiting for its answer before it asks again; it
-tokenises, batches as texts come, decodes all heads. API: ``POST /api/v1/classify`` over HTTP with 100 connections and 32 texts a
-request; the client shares the machine. Rounds are interleaved; ratios are within a round.
+tokenises, batches as texts come, decodes all heads. API: ``POST /api/v1/classify`` over HTTP
+with 100 connections and 32 texts a request; the client shares the machine. Rounds are
+interleaved; ratios are within a round.
 """
 
 import argparse
@@ -122,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("--texts", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path)

@@ -130,7 +130,6 @@ class SpanDecoder:
         if len(kept) < len(offsets):
             offsets = [offsets[i] for i in kept]
             logits_TK = logits_TK[kept]
-        probabilities_TK = probabilities(logits_TK, temperature=temperature)
         # Undivided, so that emissions keep the scale the transitions were learned on.
         emissions_TK = logits_TK.astype(np.float64)
         if threshold != 0.5:
@@ -138,6 +137,9 @@ class SpanDecoder:
         starts = word_starts(text, offsets)
         emissions_WK = self._word_emissions(emissions_TK, starts)
         tags_W = self._best_tags(emissions_WK, np.diff([*starts, len(offsets)]) > 1)
+        if not any(tags_W):
+            return []
+        probabilities_TK = probabilities(logits_TK, temperature=temperature)
         return self._spans(tags_W, starts, offsets, probabilities_TK)
 
     def _word_emissions(self, emissions_TK: FloatArray, starts: list[int]) -> FloatArray:
