@@ -49,7 +49,7 @@ def envoy_settings(policy: Policy, gateway: GatewaySettings, *, source: str) -> 
     is_open = gateway.on_error == "open"
     return EnvoySettings(
         models=tuple(
-            _upstream(name, model, f"{source}: models.{name}.endpoints")
+            _upstream(name, model, gateway.envoy.ca_file, f"{source}: models.{name}.endpoints")
             for name, model in policy.models.items()
         ),
         # Without a model header a request has not been looked at.
@@ -79,7 +79,7 @@ def envoy_yaml(settings: EnvoySettings) -> str:
     return head + body
 
 
-def _upstream(name: str, model: Model, place: str) -> ModelUpstream:
+def _upstream(name: str, model: Model, ca_file: str, place: str) -> ModelUpstream:
     prefixes = sorted({_prefix(endpoint) for endpoint in model.endpoints})
     if len(prefixes) > 1:
         shown = " and ".join(prefix or "no path" for prefix in prefixes)
@@ -87,7 +87,7 @@ def _upstream(name: str, model: Model, place: str) -> ModelUpstream:
             f"{place}: different paths ({shown}), and Envoy has one route a model; "
             "give them the same path, or make them two models"
         )
-    endpoints = tuple(_server(endpoint) for endpoint in model.endpoints)
+    endpoints = tuple(_server(endpoint, ca_file) for endpoint in model.endpoints)
     return ModelUpstream(model=name, endpoints=endpoints, path_prefix=prefixes[0])
 
 
@@ -95,9 +95,9 @@ def _prefix(endpoint: PolicyEndpoint) -> str:
     return urlsplit(endpoint.url).path.rstrip("/")
 
 
-def _server(endpoint: PolicyEndpoint) -> Endpoint:
+def _server(endpoint: PolicyEndpoint, ca_file: str) -> Endpoint:
     host, port = endpoint.host_port
-    tls = UpstreamTls() if urlsplit(endpoint.url).scheme == "https" else None
+    tls = UpstreamTls(ca_file=ca_file) if urlsplit(endpoint.url).scheme == "https" else None
     return Endpoint(host=host, port=port, weight=endpoint.weight, tls=tls)
 
 

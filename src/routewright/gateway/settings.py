@@ -68,6 +68,8 @@ class Envoy:
     """Where Envoy finds the gateway; None is the address that `ext_proc` listens on."""
     request_body_mode: Literal["BUFFERED", "FULL_DUPLEX_STREAMED"] = "BUFFERED"
     response_body_mode: Literal["STREAMED", "FULL_DUPLEX_STREAMED", "BUFFERED"] = "STREAMED"
+    ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
+    """Certificates that those of the models' servers are checked against."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,6 +121,12 @@ def _warnings(policy: Policy) -> list[str]:
         found += _overrides_without_guard(policy, decision.guards, f"decisions.{number}")
     for name, model in policy.models.items():
         found += _overrides_without_guard(policy, model.guards, f"models.{name}")
+        found += [
+            f"models.{name}.endpoints: {e.url} ends in /v1, and requests go to its /v1/v1/...; "
+            "leave /v1 out"
+            for e in model.endpoints
+            if e.url.rstrip("/").endswith("/v1")
+        ]
         if name not in used:
             found.append(f"models.{name}: no decision uses it; clients can still name it")
     return found

@@ -142,3 +142,10 @@ def test_what_is_probably_not_meant_is_a_warning() -> None:
     assert "decisions.0.models: large shall reason and has no reasoning_family" in found
     assert "decisions.0.guards.pii: has no effect without guards.pii" in found
     assert "models.coder: no decision uses it" in found
+
+
+def test_an_endpoint_with_the_version_in_it_is_warned_about() -> None:
+    models = {**MODELS, "far": {"endpoints": "https://far.example/openai/v1"}}
+    policy = make_policy(models=models, default_model="far")
+    warnings = check_policy(policy, source="test.yaml")
+    assert any("models.far.endpoints" in line and "/v1/v1" in line for line in warnings)
