@@ -59,7 +59,9 @@ def verdict(number: int, text: str, answer: Answer) -> str:
     return "right" if heard == text else "wrong text"
 
 
-async def client(port: int, until: float, numbers: Any, seen: Counter[str]) -> list[float]:
+async def client(
+    port: int, until: float, numbers: Any, seen: Counter[str], masked: Counter[bool]
+) -> list[float]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     times = []
     try:
@@ -76,6 +78,7 @@ async def client(port: int, until: float, numbers: Any, seen: Counter[str]) -> l
                 continue
             times.append(time.perf_counter() - start)
             seen[verdict(number, text, answer)] += 1
+            masked["x-routewright-masked" in answer.headers] += 1
     finally:
         writer.close()
     return times
@@ -83,14 +86,16 @@ async def client(port: int, until: float, numbers: Any, seen: Counter[str]) -> l
 
 async def load(port: int, connections: int, duration_s: float) -> dict[str, Any]:
     seen: Counter[str] = Counter()
+    masked: Counter[bool] = Counter()
     numbers = itertools.count(1)
     until = time.monotonic() + duration_s
     start = time.perf_counter()
-    clients = [client(port, until, numbers, seen) for _ in range(connections)]
+    clients = [client(port, until, numbers, seen, masked) for _ in range(connections)]
     times = np.array(list(itertools.chain(*await asyncio.gather(*clients)))) * 1000
     elapsed = time.perf_counter() - start
     return {
         "answers": dict(seen),
+        "masked": masked[True],
         "requests_per_s": round(len(times) / elapsed, 1),
         "latency_ms": {f"p{q}": round(float(np.percentile(times, q)), 1) for q in (50, 95, 99)},
     }

@@ -67,11 +67,12 @@ class Programs:
             time.sleep(0.1)
         sys.exit(f"{command}: not ready at {ready_url}\n{log.read_text()[-3000:]}")
 
-    def model_server(self) -> int:
+    def model_server(self, *, token_delay_ms: float = 0.0) -> int:
         port = free_port()
         program = (sys.executable, str(REPOSITORY / "examples" / "model_server.py"))
         url = f"http://127.0.0.1:{port}/v1/models"
-        self.start(url, *program, "--name", MODEL, "--port", str(port))
+        delay = ("--token-delay-ms", str(token_delay_ms))
+        self.start(url, *program, "--name", MODEL, "--port", str(port), *delay)
         return port
 
     def envoy(self, upstream: int, ext_proc: int | None, *, concurrency: int = 1) -> int:
