@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from routewright.data.synth.grammar import (
     Piece,
@@ -131,7 +132,9 @@ def make_sample(
 
 _MADE = {"harmless_base64": encode_harmless, "sep": separator, "noise": random_noise}
 """Slots that hold neither a term nor a word of the file."""
-_ONE_PER_TEXT = ("persona", "language")
+_URL = "_url"
+"""Ends the slots whose filling is written as in a URL."""
+_ONE_PER_TEXT = ("persona", "persona_benign", "language")
 """Slots that have the same filling wherever a text uses them."""
 
 
@@ -155,6 +158,8 @@ class _Filling:
         yield Piece(self._value(slot))
 
     def _value(self, slot: str) -> str:
+        if slot.endswith(_URL):
+            return quote(self._value(slot.removesuffix(_URL)), safe="")
         if slot == "n":
             return str(self._rng.choice((self._rng.randint(2, 20), self._rng.randint(21, 999))))
         if slot == "few":
