@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from routewright import shipped
 from routewright.bundle import Bundle
 from tests.tiny import write_tiny_bundle
 
@@ -13,6 +14,21 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A complete bundle of a model with known answers; read only, copy it to change it."""
     folder: Path = tmp_path_factory.mktemp("bundles")
     return write_tiny_bundle(folder / "tiny")
+
+
+@pytest.fixture
+def shipped_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in the place of the package's bundles, as in a checkout without them."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    return folder
+
+
+@pytest.fixture
+def shipped_bundle(shipped_folder: Path) -> Bundle:
+    """The tiny bundle in the place of the one that ships as `default`."""
+    return write_tiny_bundle(shipped_folder / shipped.DEFAULT)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

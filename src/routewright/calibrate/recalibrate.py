@@ -9,7 +9,9 @@ from routewright.calibrate.fit import calibrate
 from routewright.calibrate.section import with_calibration
 from routewright.calibration import Target, TaskCalibration
 from routewright.data.examples import Example
+from routewright.errors import BundleError
 from routewright.runtime.classifier import Classifier
+from routewright.shipped import is_shipped
 
 CARD_FILE = "README.md"
 
@@ -35,11 +37,16 @@ def recalibrate(
         The new calibration of the task by precision.
 
     Raises:
-        BundleError: not a bundle, or a damaged one.
+        BundleError: not a bundle, a damaged one, or one of the package, which stays as it is.
         ConfigError: the target does not fit the task.
         DataError: no examples, or none of the kind that the target counts.
         TaskError: no such task.
     """
+    if is_shipped(path):
+        raise BundleError(
+            f"{path}: is a bundle of the package and read only; copy the folder to a place of "
+            "yours and calibrate the copy"
+        )
     bundle = Bundle.open(path)
     calibrations = {p: bundle.calibration(p) for p in bundle.manifest.precisions}
     fitted = {}

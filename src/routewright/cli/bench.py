@@ -9,14 +9,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from routewright.cli.bundle_names import bundle_named
 from routewright.config import write_text
 
 
 def bench(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(
+            parser=bundle_named,
+            metavar="BUNDLE",
+            help="Bundle folder; default is the bundle of the package.",
+        ),
+    ],
     against: Annotated[
         list[Path] | None,
-        typer.Option(help="A single-task bundle to compare with; repeat for each task."),
+        typer.Option(
+            parser=bundle_named,
+            metavar="BUNDLE",
+            help="A single-task bundle to compare with; repeat for each task.",
+        ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of one forward pass.")

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from routewright.cli.bundle_names import bundle_named
 from routewright.errors import ConfigError, TaskError
 
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle to refit.")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(parser=bundle_named, metavar="BUNDLE", help="The bundle to refit."),
+    ],
     task: Annotated[str, typer.Option(help="One of its tasks.")],
     data: Annotated[
         Path,

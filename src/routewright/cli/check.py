@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from routewright.cli.bundle_names import bundle_named
 from routewright.errors import ConfigError
+from routewright.shipped import DEFAULT, is_installed
 
 if TYPE_CHECKING:
     from routewright.gateway.policy_file import PolicyFile
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
 def check(
     config: Annotated[Path | None, typer.Option(help="The policy file.")] = None,
     bundle: Annotated[
-        Path | None, typer.Option(help="Bundle folder instead of the file's own.")
+        Path | None,
+        typer.Option(
+            parser=bundle_named,
+            metavar="BUNDLE",
+            help="Bundle folder instead of the file's own; without any, that of the package.",
+        ),
     ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of policy files instead.")
@@ -51,8 +58,11 @@ def check_files(config: Path, bundle: Path | None, console: Console) -> None:
     resolve_secrets(file.policy, os.environ, source=str(config))
     admin_token(file, os.environ)
     warnings, classifier = list(file.warnings), None
-    if file.bundle is None:
-        warnings.append("bundle: none named, so tasks and labels are not checked")
+    if file.bundle is None and file.policy.bundle is None and not is_installed(DEFAULT):
+        warnings.append(
+            "bundle: none named, and this installation has none of its own, so tasks and "
+            "labels are not checked"
+        )
     else:
         classifier, more = open_bundle(file)
         warnings += more
@@ -85,7 +95,9 @@ def _table(file: "PolicyFile", classifier: "Classifier | None") -> Table:
         shown = "closed" if door is None else f"{door.host}:{door.port}"
         table.add_row(Text("door"), Text(f"{name}: {shown}"))
     if classifier is not None:
-        table.add_row(Text("bundle"), Text(f"hashes and golden cases pass: {file.bundle}"))
+        table.add_row(
+            Text("bundle"), Text(f"hashes and golden cases pass: {file.bundle_origin}")
+        )
         for name, head in classifier.heads.items():
             threshold = head.calibration.threshold
             shown = "no threshold" if threshold is None else f"threshold {threshold:.4g}"

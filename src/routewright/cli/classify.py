@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from routewright.errors import BundleError, ConfigError, DataError
+from routewright.cli.bundle_names import bundle_named
+from routewright.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from routewright.labels import Span
@@ -26,7 +27,14 @@ def classify(
     text: Annotated[
         str | None, typer.Argument(help="The text, or - for standard input, one text a line.")
     ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Bundle folder.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            parser=bundle_named,
+            metavar="BUNDLE",
+            help="Bundle folder; by default the bundle of the package.",
+        ),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option(help="A .txt file, one text a line, or rows with a text column."),
@@ -49,9 +57,7 @@ def classify(
     from routewright.runtime.classifier import Classifier
 
     texts = _texts(text, file)
-    classifier = Classifier.open(
-        bundle or default_bundle(), precision=precision, num_threads=threads
-    )
+    classifier = Classifier.open(bundle, precision=precision, num_threads=threads)
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
     answers = _answers(classifier, texts, names)
     if coarse:
@@ -64,18 +70,6 @@ def classify(
         from routewright.cli.answer_view import show
 
         show(answers)
-
-
-def default_bundle() -> Path:
-    """The bundle that is used when none is named.
-
-    Raises:
-        BundleError: always, until a bundle ships with the package.
-    """
-    raise BundleError(
-        "no bundle named; make one (routewright train, then routewright export) and pass "
-        "--bundle BUNDLE"
-    )
 
 
 def coarse_view(answer: "Answer", tasks: "dict[str, Task]") -> "Answer":

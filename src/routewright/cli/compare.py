@@ -9,12 +9,18 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from routewright.cli.bundle_names import bundle_named
 from routewright.config import write_text
 
 
 def compare(
     targets: Annotated[
-        list[Path], typer.Argument(metavar="TARGET...", help="Runs or bundles.")
+        list[Path],
+        typer.Argument(
+            parser=bundle_named,
+            metavar="TARGET...",
+            help="Runs or bundles; default is the bundle of the package.",
+        ),
     ],
     task: Annotated[str, typer.Option(help="A task that all of them have.")],
     data: Annotated[Path, typer.Option(help="Labelled rows: JSONL, CSV (.gz) or Parquet.")],

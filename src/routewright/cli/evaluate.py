@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from routewright.cli.bundle_names import bundle_named
 from routewright.config import write_text
 from routewright.errors import ConfigError
 
@@ -31,7 +32,14 @@ Listed = Annotated[
 
 
 def evaluate(
-    target: Annotated[Path, typer.Argument(metavar="RUN_OR_BUNDLE", help="What to evaluate.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            parser=bundle_named,
+            metavar="RUN_OR_BUNDLE",
+            help="What to evaluate; default is the bundle of the package.",
+        ),
+    ],
     task: Annotated[str, typer.Option(help="One of the model's tasks.")],
     data: Annotated[Path, typer.Option(help="Labelled rows: JSONL, CSV (.gz) or Parquet.")],
     only_types: Listed = None,

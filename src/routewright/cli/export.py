@@ -6,13 +6,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from routewright.cli.bundle_names import new_folder
 from routewright.errors import MissingExtraError
 from routewright.export import FORMATS
 
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; an earlier export is replaced.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=new_folder,
+            metavar="FOLDER",
+            help="Folder to write; an earlier export is replaced.",
+        ),
+    ],
     format_name: Annotated[
         str,
         typer.Option(

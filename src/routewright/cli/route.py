@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from routewright.cli.bundle_names import bundle_named
 from routewright.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ def route(
     text: Annotated[str, typer.Argument(help="The prompt, or - for all of standard input.")],
     config: Annotated[Path, typer.Option(help="The policy file.")],
     bundle: Annotated[
-        Path | None, typer.Option(help="Bundle folder instead of the file's own.")
+        Path | None,
+        typer.Option(
+            parser=bundle_named,
+            metavar="BUNDLE",
+            help="Bundle folder instead of the file's own; without any, that of the package.",
+        ),
     ] = None,
     header: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A header of the client.")
@@ -52,7 +58,7 @@ def route(
     if as_json:
         sys.stdout.write(json.dumps(decision_to_plain(decision, signals)) + "\n")
     else:
-        _show(decision, signals)
+        _show(decision, signals, None if file.bundle else file.bundle_origin)
 
 
 def classified(classifier: "Classifier", facts: "Signals") -> "Signals":
@@ -79,8 +85,10 @@ def _headers(given: list[str]) -> Mapping[str, str]:
     return headers
 
 
-def _show(decision: "Decision", signals: "Signals") -> None:
+def _show(decision: "Decision", signals: "Signals", bundle: str | None) -> None:
     console = Console(highlight=False, soft_wrap=True)
+    if bundle is not None:
+        console.print(Text(f"bundle: {bundle}", style="dim"))
     console.print(Text("signals", style="bold"))
     for name, signal in signals.sequence.items():
         bound = "" if signal.threshold is None else f", threshold {signal.threshold:.2f}"

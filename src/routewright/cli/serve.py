@@ -6,13 +6,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from routewright.cli.bundle_names import bundle_named
 from routewright.errors import MissingExtraError
 
 
 def serve(
     config: Annotated[Path, typer.Option(help="The policy file.")],
     bundle: Annotated[
-        Path | None, typer.Option(help="Bundle folder instead of the file's own.")
+        Path | None,
+        typer.Option(
+            parser=bundle_named,
+            metavar="BUNDLE",
+            help="Bundle folder instead of the file's own; without any, that of the package.",
+        ),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Check everything as `check` does, serve nothing.")

@@ -91,7 +91,7 @@ def load_deployment(
         before: a model with the same manifest is taken from here, after its files are checked.
 
     Raises:
-        ConfigError: a secret is missing, no bundle is named, or the bundle lacks a label.
+        ConfigError: a secret is missing, or the bundle lacks a label.
         BundleError: the bundle is not the one that was exported.
     """
     api_keys = resolve_secrets(file.policy, os.environ, source=str(file.path))

@@ -17,6 +17,7 @@ from routewright.gateway.settings import GatewaySettings, parse_gateway
 from routewright.policy.checks import check_labels, check_policy
 from routewright.policy.settings import Policy, parse_policy, policy_schema
 from routewright.runtime.classifier import Classifier
+from routewright.shipped import DEFAULT, bundle_folder
 
 Signature = tuple[int, int, int]
 """By which a file is known to be another one: time of change in ns, size, inode."""
@@ -34,7 +35,8 @@ class PolicyFile:
     named_bundle: Path | None
     """The folder that the command line gave."""
     bundle: Path | None
-    """The bundle's folder: the one of the command line, else the file's own."""
+    """The bundle's folder: the one of the command line, else the file's own; None for the
+    bundle of the package."""
     warnings: tuple[str, ...]
     """Each one line: what is allowed and probably not meant."""
 
@@ -46,13 +48,17 @@ class PolicyFile:
         """The bundle's folder.
 
         Raises:
-            ConfigError: neither file nor command line names one.
+            BundleError: it is that of the package, and this installation has none.
         """
-        if self.bundle is None:
-            raise ConfigError(
-                f"{self.path}: names no bundle; add bundle: PATH, or pass --bundle"
-            )
-        return self.bundle
+        return bundle_folder(self.bundle)
+
+    @property
+    def bundle_origin(self) -> str:
+        """Which bundle answers, for people."""
+        if self.bundle is not None:
+            return str(self.bundle)
+        why = "" if self.policy.bundle == DEFAULT else f", as {self.path} names none"
+        return f"{DEFAULT}, the one of the package{why}"
 
 
 def read_policy_file(path: Path, bundle: Path | None = None) -> PolicyFile:
@@ -69,14 +75,14 @@ def read_policy_file(path: Path, bundle: Path | None = None) -> PolicyFile:
     data, source = read_yaml(path), str(path)
     policy = parse_policy(data, source=source)  # first, as it refuses written-out secrets
     settings = parse_gateway(data, source=source)
-    own = None if policy.bundle is None else path.parent / policy.bundle
+    own = policy.bundle
     return PolicyFile(
         path=path,
         signature=signature,
         policy=policy,
         settings=settings,
         named_bundle=bundle,
-        bundle=bundle or own,
+        bundle=bundle or (None if own in (None, DEFAULT) else path.parent / str(own)),
         warnings=(*check_policy(policy, source=source), *_door_warnings(settings)),
     )
 
@@ -100,7 +106,7 @@ def open_bundle(
 
     Raises:
         BundleError: the folder is no bundle, or not the one that was exported.
-        ConfigError: no bundle is named, or a task or label that it does not have.
+        ConfigError: a task or label that it does not have.
     """
     classifier = Classifier.open(file.required_bundle(), num_threads=num_threads)
     return classifier, check_against(file, classifier)

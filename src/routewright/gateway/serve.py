@@ -217,6 +217,7 @@ def log_as_json() -> JsonFormatter:
 
 async def _serve(file: PolicyFile, announce: Announce, formatter: JsonFormatter) -> None:
     signals = _Signals()
+    announce(f"bundle: {file.bundle_origin}")
     loaded = await asyncio.to_thread(_load, file, announce)
     if signals.stop.is_set():
         return

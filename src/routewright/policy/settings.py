@@ -289,7 +289,8 @@ class Policy:
     models: Mapping[str, Model]
     default_model: str
     bundle: str | None = None
-    """The bundle folder, relative to the policy file."""
+    """The bundle folder, relative to the policy file; None or ``default`` is that of the
+    package."""
     auto_models: tuple[str, ...] = ("auto", "MoM")
     """Names by which a client asks for automatic choice."""
     decisions: tuple[DecisionRule, ...] = ()

@@ -22,6 +22,7 @@ from routewright.runtime.answers import Answer, SequenceAnswer
 from routewright.runtime.backend import EMBEDDING, Backend, OnnxBackend, logits_name
 from routewright.runtime.golden import replay
 from routewright.second_look import SecondLookSettings, load_libraries, second_look
+from routewright.shipped import bundle_folder
 from routewright.tasks import Task
 
 WindowOutput = Mapping[str, FloatArray]
@@ -142,7 +143,7 @@ class Classifier:
     @classmethod
     def open(
         cls,
-        path: Path | str,
+        path: Path | str | None = None,
         *,
         precision: str | None = None,
         num_threads: int | None = None,
@@ -152,7 +153,8 @@ class Classifier:
         """Open a bundle.
 
         Args:
-            path: the bundle folder.
+            path: the bundle folder; None or the text ``default`` for the bundle of the
+                package.
             precision: ``int8`` or ``fp32``; None takes the bundle's default.
             num_threads: threads of one forward pass; None takes one for each physical core.
             spinning: whether idle threads wait actively; see `OnnxBackend`.
@@ -163,7 +165,7 @@ class Classifier:
             IntegrityError: a file is missing, unlisted, cut short or changed.
             GoldenError: the model gives other logits than at export.
         """
-        bundle = Bundle.open(path, verify=verify)
+        bundle = Bundle.open(bundle_folder(path), verify=verify)
         precision = bundle.precision(precision)
         backend = OnnxBackend(
             bundle.graph_path(precision), num_threads=num_threads, spinning=spinning

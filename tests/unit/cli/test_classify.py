@@ -74,7 +74,12 @@ def test_exactly_one_source_of_texts_is_needed(arguments: list[str]) -> None:
         classify(*arguments)
 
 
-def test_without_a_bundle_the_error_says_what_to_do() -> None:
+def test_without_a_bundle_that_of_the_package_answers(shipped_bundle: Bundle) -> None:
+    (answer,) = answers("call 12")
+    assert answer["entities"][0]["label"] == "NUMBER"
+
+
+def test_without_a_bundle_the_error_says_what_to_do(shipped_folder: Path) -> None:
     with pytest.raises(BundleError, match=r"routewright export.*--bundle BUNDLE"):
         classify("hello")
 

@@ -87,13 +87,42 @@ def test_the_reasons_are_printed_for_people(config: Path) -> None:
     assert "blocked" in run("route", "xxxx", "--config", config)
 
 
-def test_a_bundle_is_needed_to_route(config: Path) -> None:
+def without_bundle(config: Path) -> str:
+    """Take the bundle out of the file; gives its folder."""
     data = yaml.safe_load(config.read_text(encoding="utf-8"))
-    bundle = data.pop("bundle")
+    bundle: str = data.pop("bundle")
     config.write_text(yaml.safe_dump(data), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"names no bundle; add bundle: PATH, or pass"):
+    return bundle
+
+
+def test_a_bundle_is_needed_to_route(config: Path, shipped_folder: Path) -> None:
+    bundle = without_bundle(config)
+    with pytest.raises(BundleError, match=r"no bundle of its own.* pass --bundle BUNDLE"):
         routed("hello", "--config", config)
     assert routed("hello", "--config", config, "--bundle", bundle)["model"] == "small"
+    assert "tasks and labels are not checked" in run("check", "--config", config)
+
+
+def test_a_file_without_a_bundle_uses_that_of_the_package_and_says_so(
+    config: Path, shipped_bundle: Bundle
+) -> None:
+    without_bundle(config)
+    assert "default, the one of the package, as" in run("route", "hi", "--config", config)
+    output = " ".join(run("check", "--config", config).split())
+    assert "pass: default, the one of the package" in output
+    assert "warning: bundle" not in output
+
+
+def test_a_file_may_name_the_bundle_of_the_package(
+    config: Path, shipped_bundle: Bundle
+) -> None:
+    text = config.read_text(encoding="utf-8")
+    own = str(yaml.safe_load(text)["bundle"])
+    config.write_text(text.replace(own, "default"), encoding="utf-8")
+    assert routed("call 12", "--config", config)["model"] == "large"
+    config.write_text(text.replace(own, "./default"), encoding="utf-8")
+    with pytest.raises(BundleError, match=f"{config.parent}/default: no such bundle folder"):
+        routed("call 12", "--config", config)
 
 
 def test_check_opens_the_bundle_and_summarises(config: Path) -> None:

@@ -326,12 +326,12 @@ async def _until(holds: Any) -> None:
 
 
 def test_a_deployment_needs_a_bundle_its_secrets_and_the_admin_token(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, shipped_folder: Path
 ) -> None:
     data = yaml.safe_load(scene.path.read_text(encoding="utf-8"))
     del data["bundle"]
     scene.path.write_text(yaml.safe_dump(data), encoding="utf-8")
-    with pytest.raises(ConfigError, match="names no bundle; add bundle: PATH"):
+    with pytest.raises(BundleError, match="this installation has no bundle of its own"):
         load_deployment(read_policy_file(scene.path))
     with pytest.raises(BundleError, match="elsewhere"):
         load_deployment(read_policy_file(scene.path, scene.path.parent / "elsewhere"))
