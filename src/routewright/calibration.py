@@ -76,6 +76,8 @@ class TaskCalibration:
     """Scores at or above it count; None leaves the decision to the highest probability."""
     operating_point: OperatingPoint | None = None
     """Where `threshold` comes from; None when it was set by hand or there is none."""
+    min_score: float = 0.0
+    """Entities of a token task with a lower score, in [0, 1), are dropped."""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:

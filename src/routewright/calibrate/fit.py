@@ -5,6 +5,7 @@ Shape letters: N = examples or tokens, C = classes, K = BIO tags.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,6 +29,9 @@ _GRID = [float(step) for step in range(-9, 10)]
 """Log odds of thresholds tried for token tasks: from 0.0001 to 0.9999."""
 _NUM_BISECTIONS = 6
 _MIN_PROBABILITY = 1e-12
+_LOST_BY_MIN_SCORE = 0.005
+"""Share of the right entities of the validation data that a lowest score may cost."""
+_HIGHEST_MIN_SCORE = 0.5
 
 
 def calibrate(
@@ -178,7 +182,9 @@ def _fit_token(
         tags.append(np.array([tag_ids[i] for i in kept], dtype=np.int64))
     temperature = fit_temperature(np.concatenate(logits), np.concatenate(tags))
     if target is None:
-        return TaskCalibration(temperature=temperature)
+        calibration = TaskCalibration(temperature=temperature)
+        min_score = _min_score(Head(head.task, calibration, head.decoder), raws, examples)
+        return replace(calibration, min_score=min_score)
     if not any(example.spans for example in examples):
         raise DataError(
             f"task {head.task.name}: a recall needs entities and the validation data has none; "
@@ -194,6 +200,26 @@ def _fit_token(
     return TaskCalibration(
         temperature=temperature, threshold=point.threshold, operating_point=point
     )
+
+
+def _min_score(
+    head: Head, raws: Sequence[RawOutput], examples: Sequence[TokenExample]
+) -> float:
+    """The score below which an entity is hardly ever right.
+
+    Validation texts are full of entities; in ordinary prompts, which have few, nearly all that
+    a head finds hesitantly is wrong.
+    """
+    right = [
+        span.score
+        for raw, example in zip(raws, examples, strict=True)
+        for span in head.spans(raw, example.text)
+        if any((span.start, span.end, span.label) == (s.start, s.end, s.label)
+               for s in example.spans)
+    ]  # fmt: skip
+    if not right:
+        return 0.0
+    return min(float(np.quantile(right, _LOST_BY_MIN_SCORE)), _HIGHEST_MIN_SCORE)
 
 
 def _recall_point(

@@ -9,7 +9,7 @@ from tests.tiny import write_tiny_bundle
 
 from routewright.bundle import Bundle
 from routewright.calibrate import calibrate, recalibrate
-from routewright.calibration import parse_target
+from routewright.calibration import TaskCalibration, parse_target
 from routewright.data.examples import SequenceExample, TokenExample
 from routewright.errors import ConfigError, DataError, TaskError
 from routewright.labels import Span
@@ -79,6 +79,19 @@ def test_entity_recall_is_what_the_decoder_reaches_at_the_threshold(
     assert found[1] == []
     assert easy.operating_point.num_examples == 3
     assert easy.operating_point.achieved == pytest.approx(2 / 3)
+
+
+def test_the_lowest_score_keeps_what_is_right_and_drops_what_scores_less(
+    classifier: Classifier,
+) -> None:
+    fitted = calibrate(classifier, "entities", NUMBERS)
+    head = classifier.heads["entities"]
+    [raw] = classifier.raw(["call 12 now"])
+    scores = [span.score for span in head.spans(raw, "call 12 now")]
+    assert 0 < fitted.min_score <= min(0.5, *scores)
+    assert Head(head.task, fitted, head.decoder).spans(raw, "call 12 now")
+    strict = TaskCalibration(min_score=np.nextafter(max(scores), 2))
+    assert Head(head.task, strict, head.decoder).spans(raw, "call 12 now") == []
 
 
 def test_a_recall_out_of_reach_is_said_to_be_missed(classifier: Classifier) -> None:
