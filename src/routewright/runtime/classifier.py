@@ -113,6 +113,8 @@ class Head:
             temperature=self.calibration.temperature,
             threshold=0.5 if threshold is None else threshold,
         )
+        if (least := self.calibration.min_score) > 0:
+            spans = [span for span in spans if span.score >= least]
         return spans if self.second_look is None else second_look(text, spans, self.second_look)
 
     def with_second_look(self, settings: SecondLookSettings | None) -> "Head":
