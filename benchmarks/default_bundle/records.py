@@ -14,6 +14,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from routewright.config import write_text
 from routewright.metrics import Estimate
 from routewright.runtime.machine import (
@@ -66,7 +68,7 @@ class Record:
         }
         file = f"{datetime.now(UTC):%Y-%m-%d}-{self.name}.json"
         out: Path = self.args.out or HERE / "results" / file
-        write_text(out, json.dumps(plain, indent=1) + "\n")
+        write_text(out, json.dumps(to_jsonable_python(plain), indent=1) + "\n")
         print(table)
         print(f"written to {out}")
         if self.args.readme:
