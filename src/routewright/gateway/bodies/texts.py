@@ -8,7 +8,7 @@ ids, URLs and the settings of sampling are not texts.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from routewright.errors import RequestError
@@ -39,6 +39,11 @@ _NO_TEXTS = frozenset(
      "file_id", "file_data", "file_url", "url", "server_label", "container_id"}
 )  # fmt: skip
 """Keys of items of the responses API whose strings are not read as text."""
+_MESSAGE_KEYS = frozenset(
+    {"content", "name", "tool_calls", "function_call", "tool_call_id", "audio", *_MESSAGE_TEXTS}
+)
+"""Keys of a chat message that are read by themselves, or are no text."""
+_CALL_KEYS = frozenset({"function", "custom", "arguments", "input", "name", "index"})
 _SCHEMA_TEXTS = frozenset({"title", "default", "const", "enum", "examples"})
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][\w$.-]*")
 _MIN_DIGITS = 5
@@ -116,8 +121,7 @@ class _Walk:
             for name in ("documents", "chat_template_kwargs"):
                 if name in result:
                     result[name] = self._leaves(result[name], "user", None)
-            if isinstance(template := result.get("chat_template"), str):
-                result["chat_template"] = self.visit(TextPlace(template, "system"))
+            self._optional(result, "chat_template", TextPlace("", "system"))
         except RecursionError:
             raise RequestError("the body is nested too deeply") from None
         except StopIteration:
@@ -129,7 +133,9 @@ class _Walk:
         if not isinstance(messages, list) or not messages:
             raise RequestError("messages must be a non-empty array", param="messages")
         body["messages"] = [self._message(m, i) for i, m in enumerate(messages)]
-        if isinstance(prediction := body.get("prediction"), dict):
+        if (prediction := body.get("prediction")) is not None:
+            if not isinstance(prediction, dict):
+                raise RequestError("prediction must be an object", param="prediction")
             content = self._content(prediction.get("content"), "assistant", None, "prediction")
             body["prediction"] = {**prediction, "content": content}
 
@@ -137,14 +143,22 @@ class _Walk:
         if body.get("prompt_embeds") is not None:
             raise _unreadable("prompt_embeds")
         body["prompt"] = self._prompt(body, "prompt")
-        if isinstance(suffix := body.get("suffix"), str):
-            body["suffix"] = self.visit(TextPlace(suffix, "user", 0))
+        self._optional(body, "suffix", TextPlace("", "user", 0))
 
     def _embeddings(self, body: dict[str, Any]) -> None:
-        if "input" not in body and "messages" in body:
+        # With both, servers differ in which they read.
+        if "messages" in body:
             self._chat(body)
-            return
-        body["input"] = self._prompt(body, "input")
+        if "input" in body or "messages" not in body:
+            body["input"] = self._prompt(body, "input")
+
+    def _optional(self, body: dict[str, Any], name: str, place: TextPlace) -> None:
+        """A field that is one text at `place`, or absent."""
+        given = body.get(name)
+        if isinstance(given, str):
+            body[name] = self.visit(replace(place, text=given))
+        elif given is not None:
+            raise RequestError(f"{name} must be a string", param=name)
 
     def _prompt(self, body: Mapping[str, Any], name: str) -> Any:
         prompt = body.get(name)
@@ -165,15 +179,36 @@ class _Walk:
             result["content"] = self._content(message["content"], role, turn, where)
         elif role in {"user", "tool", "system"}:
             raise RequestError(f"{where} has no content", param=f"{where}.content")
-        names = _MESSAGE_TEXTS if role == "tool" else (*_MESSAGE_TEXTS, "name")
-        for name in names:
-            if isinstance(message.get(name), str):
+        for name in (*_MESSAGE_TEXTS, "name"):
+            if name == "name" and role == "tool":
+                self._name(result, role, turn)
+            elif isinstance(message.get(name), str):
                 result[name] = self.visit(TextPlace(message[name], role, turn))
-        if isinstance(calls := message.get("tool_calls"), list):
-            result["tool_calls"] = [self._call(call, turn) for call in calls]
-        if isinstance(call := message.get("function_call"), dict):
+            elif name in message:
+                result[name] = self._leaves(message[name], role, turn)
+        calls, call = message.get("tool_calls"), message.get("function_call")
+        if calls is not None and not isinstance(calls, list):
+            raise RequestError(
+                "tool_calls must be an array", param=f"messages[{turn}].tool_calls"
+            )
+        if isinstance(calls, list):
+            result["tool_calls"] = [self._call(one, turn) for one in calls]
+        if isinstance(call, dict):
             result["function_call"] = self._arguments_of(call, turn)
-        return result
+        return self._rest(result, _MESSAGE_KEYS, role, turn)
+
+    def _name(self, holder: dict[str, Any], role: Role, turn: int | None) -> None:
+        """A tool's name, which is a text if it is no plain name."""
+        if isinstance(name := holder.get("name"), str):
+            holder["name"] = self._key(name, role, turn)
+
+    def _rest(
+        self, holder: dict[str, Any], read: frozenset[str], role: Role, turn: int | None
+    ) -> dict[str, Any]:
+        """Texts under keys that we do not know; the template of a model may."""
+        for name in [n for n in holder if n not in read and n not in _NO_TEXTS]:
+            holder[name] = self._leaves(holder[name], role, turn, _NO_TEXTS)
+        return holder
 
     def _call(self, call: Any, turn: int) -> Any:
         where = f"messages[{turn}].tool_calls"
@@ -183,7 +218,7 @@ class _Walk:
         for kind in ("function", "custom"):
             if isinstance(inner := call.get(kind), dict):
                 result[kind] = self._arguments_of(inner, turn)
-        return result
+        return self._rest(result, _CALL_KEYS, "assistant", turn)
 
     def _arguments_of(self, call: Mapping[str, Any], turn: int) -> dict[str, Any]:
         result = dict(call)
@@ -191,7 +226,10 @@ class _Walk:
             result["arguments"] = self._arguments(call["arguments"], turn)
         if isinstance(call.get("input"), str):
             result["input"] = self.visit(TextPlace(call["input"], "assistant", turn))
-        return result
+        elif "input" in call:
+            result["input"] = self._leaves(call["input"], "assistant", turn)
+        self._name(result, "assistant", turn)
+        return self._rest(result, _CALL_KEYS, "assistant", turn)
 
     def _arguments(self, arguments: Any, turn: int) -> Any:
         """JSON in a string value by value, so that escapes neither hide nor break a value."""
@@ -221,9 +259,12 @@ class _Walk:
         if not isinstance(part, dict):
             raise RequestError(f"{where} must be an object", param=where)
         result = dict(part)
-        names = [name for name in _PART_TEXTS if isinstance(part.get(name), str)]
+        names = [name for name in _PART_TEXTS if part.get(name) is not None]
         for name in names:
-            result[name] = self.visit(TextPlace(part[name], role, turn))
+            if isinstance(part[name], str):
+                result[name] = self.visit(TextPlace(part[name], role, turn))
+            else:
+                result[name] = self._leaves(part[name], role, turn)
         if isinstance(part.get("content"), str | list):
             result["content"] = self._content(part["content"], role, turn, f"{where}.content")
         elif not names:
@@ -231,17 +272,18 @@ class _Walk:
         return result
 
     def _responses(self, body: dict[str, Any]) -> None:
-        if isinstance(instructions := body.get("instructions"), str):
-            body["instructions"] = self.visit(TextPlace(instructions, "system"))
-        if isinstance(prompt := body.get("prompt"), dict) and "variables" in prompt:
-            variables = self._leaves(prompt["variables"], "user", None)
-            body["prompt"] = {**prompt, "variables": variables}
+        self._optional(body, "instructions", TextPlace("", "system"))
+        if (prompt := body.get("prompt")) is not None:
+            if not isinstance(prompt, dict):
+                raise RequestError("prompt must be an object", param="prompt")
+            variables = self._leaves(prompt.get("variables"), "user", None)
+            body["prompt"] = {**prompt, **({"variables": variables} if variables else {})}
         given = body.get("input")
         if isinstance(given, str):
             body["input"] = self.visit(TextPlace(given, "user", 0))
         elif isinstance(given, list):
             body["input"] = [self._item(item, i) for i, item in enumerate(given)]
-        elif "prompt" not in body:
+        elif given is not None or prompt is None:
             raise RequestError("input must be a string or an array of items", param="input")
 
     def _item(self, item: Any, turn: int) -> dict[str, Any]:
@@ -249,18 +291,19 @@ class _Walk:
         if not isinstance(item, dict):
             raise RequestError(f"{where} must be an object", param=where)
         result = dict(item)
+        kind = str(item.get("type", ""))
+        role: Role = "tool" if kind.endswith("_output") else "assistant"
+        read = {"arguments", "name"}
         if "role" in item:
             role = _role(item, where)
-            where += ".content"
-            result["content"] = self._content(item.get("content"), role, turn, where)
-            return result
-        kind = str(item.get("type", ""))
-        role = "tool" if kind.endswith("_output") else "assistant"
-        for name, value in item.items():
-            if name == "arguments":
-                result[name] = self._arguments(value, turn)
-            elif name not in _NO_TEXTS and name != "name":
-                result[name] = self._leaves(value, role, turn, skipped=_NO_TEXTS)
+            content = self._content(item.get("content"), role, turn, f"{where}.content")
+            result |= {"content": content} if "content" in item else {}
+            read.add("content")
+        if "arguments" in item:
+            result["arguments"] = self._arguments(item["arguments"], turn)
+        self._name(result, role, turn)
+        # An item may say both a role and a type, and servers differ in which they go by.
+        self._rest(result, frozenset(read), role, turn)
         self.num_unread += "encrypted_content" in item
         return result
 
@@ -295,13 +338,24 @@ class _Walk:
     def _descriptions(self, value: Any, key: str = "") -> Any:
         """Texts of a JSON schema or a tool: what a model is told beside names and types."""
         if isinstance(value, str):
-            is_text = key.endswith("description") or key in _SCHEMA_TEXTS
+            named = key.endswith("description") or key in _SCHEMA_TEXTS
+            is_text = named or _is_prose(value)
             return self.visit(TextPlace(value, "definition")) if is_text else value
         if isinstance(value, list):
             return [self._descriptions(item, key) for item in value]
         if isinstance(value, dict):
-            return {name: self._descriptions(item, name) for name, item in value.items()}
+            return {
+                self.visit(TextPlace(name, "definition"))
+                if _is_prose(name)
+                else name: self._descriptions(item, name)
+                for name, item in value.items()
+            }
         return value
+
+
+def _is_prose(text: str) -> bool:
+    """Whether it is more than one word, as ids, URLs and types never are."""
+    return len(text.split(None, 1)) > 1
 
 
 def _role(message: Any, where: str) -> Role:
