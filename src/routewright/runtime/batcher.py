@@ -49,7 +49,7 @@ class BatcherConfig:
     """Shorter texts go first until a longer one has waited this long."""
     max_queue_tokens: int = 131_072
     """Texts that would wait behind more are refused; one text is never too long for an empty
-    queue."""
+    queue, and no text counts for more than half of it, as batches are shared out in turns."""
     num_workers: int | None = None
     """Batches that run at the same time; None runs one, and in the gateway as many as there are
     cores for. On short texts two passes of one thread do more than one pass of two."""
@@ -95,6 +95,9 @@ class Batcher:
         self.counters = BatcherCounters()
         self._classifier = classifier
         self._jobs: dict[Job, None] = {}
+        self._long_jobs: set[Job] = set()
+        self._share_tokens = max(1, self.config.max_queue_tokens // 2)
+        """What one text counts for at most when others are admitted."""
         self._queued_tokens = 0
         self._num_callers = 0
         self._tokens_per_s: float | None = None
@@ -201,8 +204,9 @@ class Batcher:
         await self.close()
 
     def _admit(self, num_tokens: int) -> None:
-        queued = self.queued_tokens
-        limit = self.config.max_queue_tokens
+        share, limit = self._share_tokens, self.config.max_queue_tokens
+        excess = sum(max(0, job.waiting_tokens - share) for job in self._long_jobs)
+        queued = self._queued_tokens - excess
         if queued and queued + num_tokens > limit:
             self.counters.num_refused += 1
             rate = self._tokens_per_s
@@ -217,11 +221,12 @@ class Batcher:
         if len(text) <= _INLINE_CHARACTERS:
             encoded, alike = _tokenize(classifier, text)
         else:
-            self._queued_tokens += estimate
+            counted = min(estimate, self._share_tokens)
+            self._queued_tokens += counted
             try:
                 encoded, alike = await asyncio.to_thread(_tokenize, classifier, text)
             finally:
-                self._queued_tokens -= estimate
+                self._queued_tokens -= counted
         if self._closed:
             raise _closed()
         tokenize_ms = (perf_counter() - started) * 1000
@@ -230,6 +235,8 @@ class Batcher:
         self._admit(job.waiting_tokens)
         self._queued_tokens += job.waiting_tokens
         self._jobs[job] = None
+        if job.waiting_tokens > self._share_tokens:
+            self._long_jobs.add(job)
         self._schedule()
         return job
 
@@ -238,6 +245,7 @@ class Batcher:
         self._queued_tokens -= job.waiting_tokens
         job.num_taken = len(job.running)
         self._jobs.pop(job, None)
+        self._long_jobs.discard(job)
 
     def _schedule(self) -> None:
         """Start batches once everybody who is about to ask has asked."""

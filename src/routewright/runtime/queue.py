@@ -42,12 +42,15 @@ class Job:
     """By number of the window, of those that run."""
     running: list[int] = field(init=False)
     """Numbers of the windows that run."""
+    waits_since: float = field(init=False)
+    """When it arrived, or when a batch last took some of its windows."""
     inference_ms: float = 0.0
     queue_s: float = 0.0
     """Until the first of its windows ran."""
 
     def __post_init__(self) -> None:
         self.running = sorted(set(self.alike))
+        self.waits_since = self.arrived
 
     @property
     def dropped(self) -> bool:
@@ -102,15 +105,17 @@ def next_batch(jobs: Iterable[Job], rule: BatchRule, now: float) -> list[tuple[J
     """Take the windows to run next out of `jobs`, which are in order of arrival.
 
     The text that waited too long leads, else the one with the least left to do; others of
-    nearly its length fill up the token budget. All windows are for one classifier.
+    nearly its length fill up the token budget. All windows are for one classifier. A text that
+    had its turn begins to wait anew, so one of a million tokens does not stop all others.
     """
     waiting = list(
         islice((job for job in jobs if job.num_waiting and not job.dropped), _LOOKAHEAD)
     )
     if not waiting:
         return []
-    overdue = now - waiting[0].arrived > rule.max_wait_s
-    lead = waiting[0] if overdue else min(waiting, key=lambda job: job.waiting_tokens)
+    lead = min(waiting, key=lambda job: job.waits_since)
+    if now - lead.waits_since <= rule.max_wait_s:
+        lead = min(waiting, key=lambda job: job.waiting_tokens)
     lead_size = lead.window_size
     fitting = [job for job in waiting if job.classifier is lead.classifier]
     fitting.sort(key=lambda job: (job is not lead, abs(job.window_size - lead_size)))
@@ -135,3 +140,4 @@ def _take(job: Job, batch: list[tuple[Job, int]], now: float) -> None:
         job.queue_s = now - job.arrived
     batch.append((job, job.running[job.num_taken]))
     job.num_taken += 1
+    job.waits_since = now

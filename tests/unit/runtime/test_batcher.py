@@ -224,6 +224,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(classifier: Classifier)
             tasks.append(await start(batcher.classify(LONG)))
             while batcher.queued_tokens < 4000:
                 await asyncio.sleep(0.005)
+            tasks.append(await start(batcher.classify("a" * 22)))
             with pytest.raises(OverloadedError, match="the limit is 50") as caught:
                 await batcher.classify("one more")
             assert 0 < caught.value.retry_after_s <= 60
@@ -305,6 +306,26 @@ def test_a_failing_model_fails_its_batch_only_and_quotes_nothing(
             assert "secret" not in str(e.value)
             backend.failure = None
             same(await batcher.classify("fine"), classifier("fine")[0])
+
+    run(check)
+
+
+def test_a_flood_of_a_text_neither_stops_nor_refuses_the_others(classifier: Classifier) -> None:
+    slow, backend = held(classifier)
+    config = BatcherConfig(max_batch_tokens=64, max_wait_s=0.001, max_queue_tokens=500)
+
+    async def check() -> None:
+        async with Batcher(slow, config) as batcher:
+            long = await start(batcher.classify(LONG))
+            await entered(backend)
+            await asyncio.sleep(0.01)  # the long text is overdue, and so are all after it
+            short = [await start(batcher.classify(f"{n} and more")) for n in range(5)]
+            backend.open.set()
+            await asyncio.gather(*short)
+            assert not long.done()
+            assert len(backend.shapes) < 8
+            same(await long, classifier(LONG)[0])
+        assert batcher.counters.num_refused == 0
 
     run(check)
 
