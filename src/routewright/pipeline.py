@@ -6,7 +6,7 @@ recipe -> RUN/model -> RUN/bundle (calibrated on validation) -> RUN/reports/<tas
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -23,14 +23,27 @@ from routewright.evaluate import Report, evaluate, open_target, with_origin
 from routewright.export.bundle_export import attach_reports, export_bundle
 from routewright.train.recipe import Recipe, load_recipe
 from routewright.train.run import Run
-from routewright.train.task_data import load_task_data
+from routewright.train.task_data import TaskData, load_task_data
 from routewright.train.trainer import is_main_process, main_process_first, train
 
 
 def start_recipe(
-    recipe_path: Path, overrides: Sequence[str], folder: Path, *, console: Console
+    recipe_path: Path,
+    overrides: Sequence[str],
+    folder: Path,
+    *,
+    console: Console,
+    score_test: bool = True,
 ) -> Run:
     """Run a recipe from the beginning into a new run folder.
+
+    Args:
+        recipe_path: the recipe.
+        overrides: ``KEY=VALUE``, as for `load_recipe`.
+        folder: absent or empty.
+        console: for progress and results.
+        score_test: whether to score the test split; without it that split is only read to keep
+            its texts out of training.
 
     Raises:
         RoutewrightError: anything wrong with the recipe, its data, or what came out of it.
@@ -48,7 +61,7 @@ def start_recipe(
                 }
             )
     try:
-        _finish(recipe, run, resume=False, console=console)
+        _finish(recipe, run, resume=False, console=console, score_test=score_test)
     except RoutewrightError:
         if is_main_process():
             run.discard_unstarted()
@@ -56,8 +69,12 @@ def start_recipe(
     return run
 
 
-def resume_recipe(folder: Path, recipe_path: Path | None, *, console: Console) -> Run:
+def resume_recipe(
+    folder: Path, recipe_path: Path | None, *, console: Console, score_test: bool = True
+) -> Run:
     """Go on with a run from its last checkpoint, or from the step after training.
+
+    `score_test` is as for `start_recipe`.
 
     Raises:
         RunError: not a run, or one that is complete.
@@ -75,11 +92,13 @@ def resume_recipe(folder: Path, recipe_path: Path | None, *, console: Console) -
             )
     if run.recorded().get("status") == "complete":
         raise RunError(f"{folder}: is complete; nothing is left to resume")
-    _finish(recipe, run, resume=True, console=console)
+    _finish(recipe, run, resume=True, console=console, score_test=score_test)
     return run
 
 
-def _finish(recipe: Recipe, run: Run, *, resume: bool, console: Console) -> None:
+def _finish(
+    recipe: Recipe, run: Run, *, resume: bool, console: Console, score_test: bool
+) -> None:
     note = partial(console.print, soft_wrap=True, markup=False, highlight=False)
     data = load_task_data(recipe)
     for goal in map(parse_target, recipe.calibration.targets):
@@ -100,6 +119,17 @@ def _finish(recipe: Recipe, run: Run, *, resume: bool, console: Console) -> None
         progress=note,
     )
     note(f"exported to {run.bundle} in {time.monotonic() - started:.0f} s")
+    if score_test and (reports := _test_reports(recipe, run, data)):
+        attach_reports(run.bundle, run.reports)
+        console.print(_table(reports))
+    run.record(
+        {"status": "complete", "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+    )
+    note(f"classify with: routewright classify --bundle {run.bundle} TEXT")
+
+
+def _test_reports(recipe: Recipe, run: Run, data: Mapping[str, TaskData]) -> dict[str, Report]:
+    """Score the bundle on the test split of every task that has one; also written to files."""
     target = open_target(run.bundle)
     reports: dict[str, Report] = {}
     for name, task_data in data.items():
@@ -112,13 +142,7 @@ def _finish(recipe: Recipe, run: Run, *, resume: bool, console: Console) -> None
                 json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n",
             )
             reports[name] = report
-    if reports:
-        attach_reports(run.bundle, run.reports)
-        console.print(_table(reports))
-    run.record(
-        {"status": "complete", "finished": datetime.now(UTC).isoformat(timespec="seconds")}
-    )
-    note(f"classify with: routewright classify --bundle {run.bundle} TEXT")
+    return reports
 
 
 def _table(reports: dict[str, Report]) -> Table:

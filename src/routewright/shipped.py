@@ -30,13 +30,22 @@ def bundle_folder(named: Path | str | None = None) -> Path:
     """
     if named is not None and named != DEFAULT:
         return Path(named)
-    if not is_installed(DEFAULT):
+    return shipped_folder(DEFAULT)
+
+
+def shipped_folder(name: str) -> Path:
+    """The folder of a bundle that ships.
+
+    Raises:
+        BundleError: it is not in this installation.
+    """
+    if not is_installed(name):
         raise BundleError(
-            f"{FOLDER / DEFAULT}: this installation has no bundle of its own; reinstall "
+            f"{FOLDER / name}: this installation has no bundle of its own; reinstall "
             "routewright, or make one (routewright train, then routewright export) and pass "
             "--bundle BUNDLE"
         )
-    return FOLDER / DEFAULT
+    return FOLDER / name
 
 
 def is_installed(name: str) -> bool:

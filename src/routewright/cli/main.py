@@ -20,6 +20,7 @@ from routewright.cli import (
     evaluate,
     export,
     import_config,
+    reproduce,
     route,
     serve,
     train,
@@ -65,6 +66,7 @@ app.command()(compare.compare)
 app.command()(calibrate.calibrate)
 app.command()(export.export)
 app.command()(bench.bench)
+app.command()(reproduce.reproduce)
 app.command()(route.route)
 app.command()(serve.serve)
 app.command()(check.check)

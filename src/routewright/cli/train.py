@@ -33,7 +33,7 @@ def train(
         from routewright.pipeline import resume_recipe, start_recipe
     except ImportError as exc:
         raise MissingExtraError(exc.name or "torch", "train") from exc
-    _quiet_libraries()
+    quiet_libraries()
     console = Console(quiet=os.environ.get("RANK", "0") != "0")
     show_log(console)
     if resume is not None:
@@ -68,7 +68,7 @@ class _ConsoleLog(logging.Handler):
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Their notes are about their own defaults, which are not the user's choice."""
     warnings.filterwarnings("ignore", module=r"(torch|transformers|accelerate|peft|onnx).*")
     for name in ("transformers", "accelerate", "torch.onnx", "onnxscript", "onnx_ir"):
