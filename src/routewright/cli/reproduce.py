@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from routewright.cli.report_tables import interval, number
 from routewright.cli.train import quiet_libraries, show_log
 from routewright.errors import MissingExtraError
 
@@ -67,6 +66,8 @@ def reproduce(
 
 
 def _table(result: "Reproduction") -> Table:
+    from routewright.cli.report_tables import interval, number
+
     table = Table(
         "task", "metric", "shipped", "reproduced", "difference", "tolerance", "",
         title=f"{escape(result.name)}, {result.part} rows",
