@@ -1,6 +1,7 @@
 """JSON on the wire: read strictly, because two readers must not see two different bodies."""
 
 import json
+import math
 from typing import Any, NoReturn
 
 from routewright.errors import RequestError
@@ -16,7 +17,10 @@ def parse_json(raw: bytes | str) -> Any:
     try:
         text = raw if isinstance(raw, str) else raw.decode("utf-8")
         return json.loads(
-            text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant
+            text,
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_no_constant,
+            parse_float=_finite,
         )
     except UnicodeDecodeError as exc:
         raise RequestError("the body is not UTF-8; send JSON in UTF-8") from exc
@@ -42,6 +46,12 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise RequestError("the body has an object with the same key twice; send it once")
     return result
+
+
+def _finite(digits: str) -> float:
+    if math.isinf(value := float(digits)):
+        raise RequestError("the body has a number that is too large")
+    return value
 
 
 def _no_constant(_: str) -> NoReturn:

@@ -13,7 +13,12 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from routewright.errors import RequestError, RoutewrightError
 from routewright.gateway.bodies.blocking import Block, block_answer
 from routewright.gateway.bodies.failures import HttpAnswer, error_answer
-from routewright.gateway.bodies.reading import RequestFacts, parse_body, read_request
+from routewright.gateway.bodies.reading import (
+    RequestFacts,
+    check_charset,
+    parse_body,
+    read_request,
+)
 from routewright.gateway.bodies.texts import ENDPOINTS
 from routewright.gateway.engine import Deployment, Engine
 from routewright.gateway.exchange import (
@@ -137,8 +142,9 @@ class PipelineHandler:
             answer = error_answer(405, "use POST for this endpoint", code="method_not_allowed")
             return self._answer(answer, "refused")
 
+        check_charset(headers.get("content-type", ""))
         parsed = await _in_thread(len(body), parse_body, body)
-        facts = read_request(endpoint, parsed)
+        facts = await _in_thread(len(body), read_request, endpoint, parsed)
         history = History.of(
             self._engine.conversations, deployment.policy, headers, facts, parsed
         )

@@ -7,7 +7,6 @@ text, so that spans have a place to be masked at.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -98,7 +97,7 @@ async def scan(
     texts = {routing: None} | {text: None for check in checks for text in sorted(check.texts)}
     found = _Found()
     if len(texts) == 1 and all(check.budget_s is None for check in checks):
-        await _ask(engine, deployment, routing, found)
+        await _ask(engine, deployment, routing, found, engine.settings.deadline_s)
     else:
         await _ask_all(engine, deployment, list(texts), checks, found)
     return _amount(deployment, facts, known, checks, found)
@@ -128,9 +127,12 @@ def _messages(facts: RequestFacts) -> Iterable[str]:
     return (text for texts in joined.values() if (text := "\n".join(texts)).strip())
 
 
-async def _ask(engine: Engine, deployment: Deployment, text: str, found: _Found) -> None:
+async def _ask(
+    engine: Engine, deployment: Deployment, text: str, found: _Found, deadline_s: float
+) -> None:
     try:
-        found.answers[text] = await engine.classify(text, deployment=deployment)
+        answer = await engine.classify(text, deployment=deployment, deadline_s=deadline_s)
+        found.answers[text] = answer
     except (OverloadedError, ClosedError):
         raise
     except ServingError as exc:
@@ -149,10 +151,12 @@ async def _ask_all(
     # A request must not fill the queue so far that its own later texts are refused.
     at_once = _AT_ONCE if characters < engine.settings.batching.max_queue_tokens // 4 else 1
     slots = asyncio.Semaphore(at_once)
+    started = perf_counter()
 
     async def ask(text: str) -> None:
         async with slots:
-            await _ask(engine, deployment, text, found)
+            left_s = engine.settings.deadline_s - (perf_counter() - started)
+            await _ask(engine, deployment, text, found, max(0.0, left_s))
 
     tasks = {text: asyncio.create_task(ask(text)) for text in texts}
     try:
@@ -160,8 +164,7 @@ async def _ask_all(
     finally:
         for task in tasks.values():
             task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
 
 
 async def _wait(

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.gateway_parts import (
     ATTACK,
     CALCULATION,
@@ -20,6 +23,7 @@ from tests.gateway_parts import (
     run,
 )
 
+from routewright.decoding import FloatArray
 from routewright.errors import OverloadedError, RequestError, UnknownModelError
 from routewright.gateway.exchange import BodyHandling, Outcome, ResponsePlan
 from routewright.runtime.classifier import Classifier
@@ -317,6 +321,43 @@ def test_an_overload_is_not_a_guard_failure() -> None:
         refused = [a for a in asked if isinstance(a, OverloadedError)]
         assert refused
         assert all(isinstance(a, Asked | OverloadedError) for a in asked)
+
+    run(scene())
+
+
+class SlowBackend:
+    """The tiny model, in no hurry."""
+
+    def run(
+        self, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]
+    ) -> dict[str, FloatArray]:
+        time.sleep(0.02)
+        return classifier().backend.run(input_ids_BT, attention_mask_BT)
+
+
+def test_the_deadline_is_that_of_the_whole_request() -> None:
+    async def scene() -> None:
+        whole = classifier()
+        slow = Classifier(whole.encoder, whole.heads, SlowBackend())
+        settings = {"batching": {"max_batch_tokens": 1}, "deadline_s": 0.2}
+        gateway = make_gateway(model=slow, settings=settings)
+        started = time.monotonic()
+        asked = await gateway.ask(chat(*(f"text {'ab' * n}" for n in range(320))))
+        assert asked.immediate.status == 503
+        assert time.monotonic() - started < 1.5
+
+    run(scene())
+
+
+@pytest.mark.parametrize("charset", ["utf-7", '"UTF-16"', "utf-8;charset=utf-7"])
+def test_a_charset_that_servers_may_read_otherwise_is_refused(charset: str) -> None:
+    async def scene() -> None:
+        gateway = make_gateway()
+        kind = f"application/json; charset={charset}"
+        with pytest.raises(RequestError, match="UTF-8"):
+            await gateway.ask(chat(NEUTRAL), content_type=kind)
+        usual = await gateway.ask(chat(NEUTRAL), content_type="application/json; charset=utf-8")
+        assert usual.forward.model == "small"
 
     run(scene())
 

@@ -4,6 +4,7 @@ A request is routed by its last user turn: the text of the last message of the u
 any. It is guarded by everything the client sent.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -11,6 +12,8 @@ from typing import Any, TypeGuard
 from routewright.errors import RequestError
 from routewright.gateway.bodies.texts import Endpoint, TextPlace, find_texts
 from routewright.gateway.json_bytes import parse_json
+
+_CHARSET = re.compile(r"charset[^=;,]*=\s*[\"']?([^\"';,\s]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,17 @@ class RequestFacts:
         conversation = [place for place in self.texts if place.turn is not None]
         users = [place for place in conversation if place.role == "user"] or conversation
         return "\n".join(p.text for p in users if p.turn == users[-1].turn)
+
+
+def check_charset(content_type: str) -> None:
+    """Refuse a charset by which a server may read another text than the guards.
+
+    Raises:
+        RequestError: the header ``content-type`` names one that is not UTF-8.
+    """
+    named = [name.lower() for name in _CHARSET.findall(content_type)]
+    if any(name not in {"utf-8", "utf8"} for name in named):
+        raise RequestError("the content-type names a charset other than UTF-8; send UTF-8")
 
 
 def parse_body(raw: bytes) -> dict[str, Any]:

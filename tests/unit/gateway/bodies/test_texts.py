@@ -228,6 +228,7 @@ def test_a_body_nested_too_deeply_is_refused() -> None:
         (b'{"secret words', "not valid JSON at line 1"),
         (b'"\xff"', "not UTF-8"),
         (b"1" * 5000, "too many digits"),
+        (b'{"a": 1e999}', "too large"),
     ],
 )
 def test_json_that_two_readers_could_read_differently_is_refused(
