@@ -9,7 +9,12 @@ from routewright.gateway.ext_proc_halves import (
     RequestHalf,
     ResponseHalf,
 )
-from routewright.gateway.ext_proc_messages import common, immediate, response_headers
+from routewright.gateway.ext_proc_messages import (
+    common,
+    immediate,
+    read_headers,
+    response_headers,
+)
 from routewright.gateway.guarded import FAILURE, GuardedHandler, OnError
 
 
@@ -62,6 +67,9 @@ class ExtProcStream:
             return await self._request.on_trailers()
         if kind == "response_headers" and not self._request.decided:
             # Envoy answers by itself, say 408 or 413, before the request was whole.
+            headers = read_headers(message.response_headers.headers)
+            if headers.get(":status", "").startswith("2"):
+                raise ValueError("a model answered a request that was not asked about")
             return [response_headers(common())]
         if kind == "response_headers":
             return await self._response.on_headers(message.response_headers)

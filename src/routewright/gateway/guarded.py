@@ -60,7 +60,9 @@ class GuardedHandler:
             return immediate_answer(failure(exc))
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever it is, it must not pass
             self.fail("request", exc)
-            return Forward() if self.on_error == "open" else _closed(exc)
+            # A busy engine has not failed; or a flood would open the way around the guards.
+            passes = self.on_error == "open" and not isinstance(exc, ServingError)
+            return Forward() if passes else _closed(exc)
 
     async def on_unavailable(self) -> Forward | Immediate | None:
         """Who stands by; on failure nobody."""

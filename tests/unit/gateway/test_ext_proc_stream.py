@@ -101,6 +101,7 @@ def response_body(body: bytes, *, end: bool = True) -> ProcessingRequest:
 
 REQUEST_TRAILERS = ProcessingRequest(request_trailers=HttpTrailers())
 RESPONSE_TRAILERS = ProcessingRequest(response_trailers=HttpTrailers())
+REQUEST = (request_headers(Mode.BUFFERED), request_body(b"{}"))
 
 
 def converse(
@@ -308,12 +309,12 @@ def test_an_answer_of_envoys_own_passes_without_the_handler() -> None:
     )
     assert head.HasField("response_headers")
     assert not body.response_body.response.HasField("body_mutation")
-    assert handler.seen == []
+    answered = converse(handler, REQUEST[0], response_headers(**{":status": "200"}))
+    assert (answered[1][0].HasField("immediate_response"), handler.seen) == (True, [])
 
 
 def test_a_stream_that_ends_before_the_answer_is_an_abort() -> None:
-    handler = Recorder()
-    converse(handler, request_headers(Mode.BUFFERED), request_body(b"body"))
+    converse(handler := Recorder(), *REQUEST)
     assert handler.outcomes == [Outcome.ABORTED]
 
 
@@ -345,8 +346,7 @@ def test_a_malformed_request_is_the_clients_mistake_whatever_failures_mean(
 ) -> None:
     failure = RequestError("messages must be an array", param="messages")
     handler = Recorder(fail_in="request", failure=failure)
-    messages = [request_headers(Mode.BUFFERED), request_body(b"{}")]
-    _, (reply,) = converse(handler, *messages, on_error=on_error)
+    _, (reply,) = converse(handler, *REQUEST, on_error=on_error)
     assert reply.immediate_response.status.code == StatusCode.BadRequest
     assert b"messages must be an array" in reply.immediate_response.body
     assert handler.outcomes == [Outcome.COMPLETE]
@@ -355,7 +355,7 @@ def test_a_malformed_request_is_the_clients_mistake_whatever_failures_mean(
 
 def test_a_busy_engine_says_when_to_come_back() -> None:
     handler = Recorder(fail_in="request", failure=OverloadedError(9, 8, 2.5))
-    _, (reply,) = converse(handler, request_headers(Mode.BUFFERED), request_body(b"{}"))
+    _, (reply,) = converse(handler, *REQUEST, on_error="open")
     assert reply.immediate_response.status.code == StatusCode.TooManyRequests
     assert mutated(reply.immediate_response.headers)["retry-after"] == "3"
     assert handler.outcomes == [Outcome.FAILED]
