@@ -69,11 +69,12 @@ def gateway_ports() -> dict[str, int]:
     return {door: getattr(settings, door).port for door in doors}
 
 
-def test_the_policy_passes_its_check() -> None:
+def test_the_policy_passes_its_check(shipped_folder: Path) -> None:
     result = CliRunner().invoke(app, ["check", "--config", str(POLICY)])
     assert result.exit_code == 0, result.exception
     warnings = [line for line in result.stdout.splitlines() if line.startswith("warning")]
-    assert warnings == ["warning: bundle: none named, so tasks and labels are not checked"]
+    [warning] = warnings
+    assert warning.startswith("warning: bundle: none named")
 
 
 def test_the_envoy_file_is_the_one_that_the_policy_gives() -> None:
