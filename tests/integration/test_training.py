@@ -66,6 +66,20 @@ def test_every_architecture_learns_both_kinds_of_task(
     assert Run(tmp_path / "run").recorded()["best_f1"] > 0.8
 
 
+def test_a_second_stage_starts_from_the_weights_of_the_first(
+    data: Path, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    content = recipe(data, checkpoints["bert"])
+    write_recipe(tmp_path / "first.yaml", content)
+    still = {**content["train"], "learning_rate": 0, "head_learning_rate": 0}
+    second = {**content, "start_from": "first.yaml", "train": still}
+    done = run_training(write_recipe(tmp_path / "r.yaml", second), tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    first = load_file(tmp_path / "run" / "start" / "model" / "model.safetensors")
+    assert all(torch.equal(value, first[name]) for name, value in weights.items())
+
+
 def test_merged_adapters_give_the_numbers_of_the_adapters(
     data: Path, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:

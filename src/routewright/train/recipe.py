@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 
 from routewright.calibration import parse_target
-from routewright.config import STRICT, apply_overrides, parse, read_yaml
+from routewright.config import STRICT, apply_overrides, parse, read_yaml, to_plain
 from routewright.data.config import DataSpec
 from routewright.encoding import EncodingConfig
 from routewright.errors import ConfigError, TaskError
@@ -126,6 +126,9 @@ class Recipe:
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
     lora: LoraConfig | None = None
     """Train adapters on a frozen backbone; `lora: {}` takes the defaults of the tasks."""
+    start_from: Mapping[str, Any] | None = None
+    """A recipe to train first, on the same `data_dir`, whose weights this one starts from; in a
+    file the path of that recipe."""
     train: Mapping[str, Any] = field(default_factory=dict)
     """Keys of `TrainSettings` and of `transformers.TrainingArguments`."""
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
@@ -151,6 +154,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     data = read_yaml(path)
     data["data_dir"] = str(data.get("data_dir") or ".")
     data = _with_full_paths(data, path.parent)
+    start = data.get("start_from")
+    if isinstance(start, str):
+        data["start_from"] = _read_first_stage(path.parent / Path(start).expanduser(), path)
     data = apply_overrides(data, [_expand(o) for o in overrides])
     return parse_recipe(_with_full_paths(data, Path()), source=str(path))
 
@@ -171,7 +177,34 @@ def parse_recipe(data: Mapping[str, Any], *, source: str) -> Recipe:
     except ConfigError as exc:
         raise ConfigError(f"{source}: {exc}") from exc
     _check_targets(recipe, source)
+    first = first_stage(recipe, source=source)
+    if first is not None and (recipe.lora is not None or first.lora is not None):
+        raise ConfigError(
+            f"{source}: start_from: needs recipes that train all weights; leave lora out"
+        )
     return recipe
+
+
+def first_stage(recipe: Recipe, *, source: str) -> Recipe | None:
+    """The recipe that `recipe` starts from, reading the same data folder.
+
+    Raises:
+        ConfigError: anything wrong in it.
+    """
+    if recipe.start_from is None:
+        return None
+    values = {**recipe.start_from, "data_dir": recipe.data_dir}
+    return parse_recipe(values, source=f"{source}: start_from")
+
+
+def _read_first_stage(path: Path, source: Path) -> dict[str, Any]:
+    if "start_from" in read_yaml(path):
+        raise ConfigError(
+            f"{source}: start_from: {path} itself starts from another recipe; two stages is "
+            "the limit"
+        )
+    plain: dict[str, Any] = to_plain(load_recipe(path))
+    return plain
 
 
 def _check_targets(recipe: Recipe, source: str) -> None:

@@ -7,6 +7,7 @@ RUN/checkpoints/         Trainer's checkpoints, for resuming
 RUN/tensorboard/         loss and metrics over time
 RUN/reports/             evaluation reports, <task>.<split>.json
 RUN/bundle/              the exported bundle
+RUN/start/               the run that `start_from` asks for, a folder like this one
 """
 
 import json
@@ -240,6 +241,27 @@ def new_model(
     )
     model = MultiTaskModel(backbone, tasks, recipe.model)
     return model, saved, TextEncoder(tokenizer, encoding, pad_id=pad_id)
+
+
+def load_start(model: MultiTaskModel, run: Run) -> None:
+    """Give `model` the weights of a finished run; heads that the run has not stay as they are.
+
+    Raises:
+        RunError: the run has not finished, or has another backbone.
+    """
+    trained, _, _ = load_model(run)
+    mine = model.state_dict()
+    found = {
+        name: value
+        for name, value in trained.state_dict().items()
+        if not name.startswith(_NGRAMS) and name in mine and mine[name].shape == value.shape
+    }
+    missing = sorted(n for n in mine if n.startswith("backbone.") and n not in found)
+    if missing:
+        raise RunError(
+            f"{run.folder}: has no weights for {missing[0]}; start_from needs the same backbone"
+        )
+    model.load_state_dict(found, strict=False)
 
 
 def merged(model: MultiTaskModel) -> MultiTaskModel:

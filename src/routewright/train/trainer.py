@@ -32,8 +32,15 @@ from routewright.train.memory import keep_freed_memory
 from routewright.train.modeling import MultiTaskModel
 from routewright.train.ngram_fit import fit_ngrams
 from routewright.train.progress import PeriodicCheckpoint, ProgressReport
-from routewright.train.recipe import Recipe
-from routewright.train.run import Run, SavedModel, new_model, save_model, with_smoothing
+from routewright.train.recipe import Recipe, first_stage
+from routewright.train.run import (
+    Run,
+    SavedModel,
+    load_start,
+    new_model,
+    save_model,
+    with_smoothing,
+)
 from routewright.train.scoring import score_answers, torch_classifier
 from routewright.train.settings import TrainSettings, build_settings, training_arguments
 from routewright.train.task_data import TaskData, class_weights, load_task_data
@@ -183,6 +190,7 @@ def train(
     """
     checkpoint = _checkpoint(run) if resume else None
     keep_freed_memory()
+    start = _first_stage(recipe, run, console)
     data = load_task_data(recipe) if data is None else data
     settings = build_settings(
         recipe.train,
@@ -195,6 +203,8 @@ def train(
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)
     args = training_arguments(settings, output_dir=run.checkpoints, seed=recipe.seed)
     trainer, saved = _build_trainer(recipe, args, settings, data)
+    if start is not None:
+        load_start(trainer.unwrapped(), start)
     progress = _add_callbacks(trainer, settings, console)
     if args.should_save:
         description = _description(recipe, trainer)
@@ -216,6 +226,21 @@ def train(
         _save(run, trainer, saved, seed=recipe.seed)
         run.record({"status": "trained", **_outcome(run, trainer)})
     return TrainResult(duration_s, outcome.global_step, trainer.state.best_metric)
+
+
+def _first_stage(recipe: Recipe, run: Run, console: Console) -> Run | None:
+    """The finished run that `recipe` starts from, trained or resumed here where it is not."""
+    first = first_stage(recipe, source=str(run.folder))
+    if first is None:
+        return None
+    folder = run.folder / "start"
+    with main_process_first():
+        if is_main_process() and not (folder / "recipe.yaml").is_file():
+            Run.create(folder, first)
+        start = Run.open(folder)
+    if start.recorded().get("status") != "trained":
+        train(first, start, resume=True, console=console)
+    return start
 
 
 def _build_trainer(
