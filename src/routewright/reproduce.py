@@ -192,6 +192,7 @@ def _compare(
                 tolerance=_tolerance(plan, ours.metrics[metric]),
             )
             for metric in main_metrics(view.task)
+            if metric in ours.metrics
         )
     return Reproduction(
         name=plan.name,
