@@ -202,9 +202,7 @@ def train(
     data = {n: replace(d, task=with_smoothing(d.task, smoothing)) for n, d in data.items()}
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)
     args = training_arguments(settings, output_dir=run.checkpoints, seed=recipe.seed)
-    trainer, saved = _build_trainer(recipe, args, settings, data)
-    if start is not None:
-        load_start(trainer.unwrapped(), start)
+    trainer, saved = _build_trainer(recipe, args, settings, data, start)
     progress = _add_callbacks(trainer, settings, console)
     if args.should_save:
         description = _description(recipe, trainer)
@@ -248,10 +246,13 @@ def _build_trainer(
     args: TrainingArguments,
     settings: TrainSettings,
     data: Mapping[str, TaskData],
+    start: Run | None,
 ) -> tuple[JointTrainer, SavedModel]:
     # Before the model exists: heads and adapters start from the seed.
     set_seed(recipe.seed)
     model, saved, encoder = new_model(recipe, tuple(d.task for d in data.values()))
+    if start is not None:
+        load_start(model, start)
     weights = {n: class_weights(d.task, d.train) for n, d in data.items()}
     model.set_class_weights({n: w for n, w in weights.items() if w is not None})
     rows = [
