@@ -241,8 +241,8 @@ def _kept(signals: Signals, policy: Policy) -> _Route | None:
     if model is None or model not in policy.models or not (loop or signals.in_session):
         return None
     named = signals.requested_model
-    if named in policy.models and named != model:
-        return None  # the client itself changes the model
+    if named is not None and named not in policy.auto_models and named != model:
+        return None  # the client itself changes the model, perhaps to one that there is not
     why = "a tool loop is open" if loop else "the session has a model"
     rule = next((d for d in policy.decisions if d.name == signals.previous_decision), None)
     own = next((c for c in rule.models if c.model == model), None) if rule else None

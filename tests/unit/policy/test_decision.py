@@ -219,6 +219,8 @@ def test_a_conversation_moves_when_its_model_is_gone_or_the_client_names_another
     assert decide(signals, policy).name == "law"
     named = make_signals(previous_model="large", requested_model="coder", **loop)
     assert decide(named, policy).kind == "named"
+    with pytest.raises(UnknownModelError):
+        decide(make_signals(previous_model="large", requested_model="lage", **loop), policy)
 
 
 def test_a_conversation_that_is_kept_is_guarded() -> None:
