@@ -56,6 +56,7 @@ proto: install
 bundle: install
 	$(BIN)/routewright export "$(RUN)" --int8-only --out $(SHIPPED)
 	cp recipes/default.yaml $(SHIPPED).recipe.yaml
+	cp recipes/default-*.yaml $(dir $(SHIPPED))
 
 # Files of an earlier build in build/lib would get into the wheel too.
 wheel: install

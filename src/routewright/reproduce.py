@@ -41,7 +41,7 @@ class ReproductionPlan:
     data: Path | None = None
     """The data folder; None takes that of the run, where there is one."""
     seed: int | None = None
-    """None takes that of the run, else the recipe's."""
+    """Of every stage; None takes those of the run, else the recipe's."""
     part: Literal["validation", "test"] = "validation"
     """The rows that are compared."""
     tolerance: float | None = None
@@ -146,10 +146,19 @@ def _overrides(plan: ReproductionPlan, ran: Recipe | None) -> list[str]:
             f"the recipe of {plan.name} needs its data: pass --data FOLDER, the folder that "
             f"holds the files named in {recipe_file(plan.name)}"
         )
-    seed = plan.seed if plan.seed is not None or ran is None else ran.seed
     # JSON is YAML, and quotes what YAML would read otherwise.
-    given = [f"data_dir={json.dumps(str(data))}"]
-    return given if seed is None else [*given, f"seed={seed}"]
+    return [f"data_dir={json.dumps(str(data))}", *_seeds(plan, ran)]
+
+
+def _seeds(plan: ReproductionPlan, ran: Recipe | None) -> list[str]:
+    """Overrides for the seeds of both stages: the plan's, those of the run, or none."""
+    if plan.seed is None and ran is None:
+        return []
+    known = ran or load_recipe(recipe_file(plan.name))
+    seeds = {"seed": known.seed}
+    if known.start_from is not None:
+        seeds["start_from.seed"] = known.start_from["seed"]
+    return [f"{key}={s if plan.seed is None else plan.seed}" for key, s in seeds.items()]
 
 
 def _check_tasks(plan: ReproductionPlan, recipe: Recipe, bundle: Bundle) -> None:
@@ -163,12 +172,20 @@ def _check_tasks(plan: ReproductionPlan, recipe: Recipe, bundle: Bundle) -> None
 
 
 def _check_same(recipe: Recipe, ran: Recipe, folder: Path) -> None:
-    given, before = to_plain(recipe), to_plain(ran)
+    given, before = _of_one_folder(recipe), _of_one_folder(ran)
     if changed := sorted(key for key in before if given[key] != before[key]):
         raise ConfigError(
             f"{folder}: holds a run of another recipe, seed or data folder (differs in "
             f"{', '.join(changed)}); name another --out"
         )
+
+
+def _of_one_folder(recipe: Recipe) -> dict[str, Any]:
+    """Plain values; a first stage reads the folder of the second, whatever its file says."""
+    plain: dict[str, Any] = to_plain(recipe)
+    if plain["start_from"] is not None:
+        plain["start_from"] = {**plain["start_from"], "data_dir": recipe.data_dir}
+    return plain
 
 
 def _compare(

@@ -53,13 +53,17 @@ def test_a_recipe_that_does_not_ship_is_named_with_those_that_do() -> None:
         recipe_file("mine")
 
 
+def test_the_recipe_in_the_package_needs_no_file_outside_it() -> None:
+    assert load_recipe(recipe_file("default")).name == "default"
+
+
 def test_the_bundle_of_the_package_is_small_and_fits_its_recipe() -> None:
     if not shipped.is_installed("default"):
         pytest.skip("a checkout from before `make bundle`")
-    own = ROOT / "recipes" / "default.yaml"
-    assert recipe_file("default").read_text() == own.read_text(), "run `make bundle RUN=...`"
-    bundle = Bundle.open(bundle_folder())
-    recipe = load_recipe(own)
+    bundle, recipe = Bundle.open(bundle_folder()), load_recipe(recipe_file("default"))
+    for copy in shipped.FOLDER.glob("*.yaml"):
+        own = ROOT / "recipes" / copy.name.replace(".recipe", "")
+        assert copy.read_text() == own.read_text(), "run `make bundle RUN=...`"
     manifest = bundle.manifest
     assert manifest.name == recipe.name
     assert list(bundle.tasks) == list(recipe.tasks)
