@@ -31,6 +31,8 @@ class Masker:
         self._placeholders: dict[str, str] = {}
         self._values: dict[str, str] = {}
         self._counts: dict[str, int] = {}
+        self._known: tuple[int, re.Pattern[str] | None] = 0, None
+        """Number of values it was made of, and the pattern of those to find again."""
 
     @property
     def num_values(self) -> int:
@@ -69,13 +71,20 @@ class Masker:
         A classifier may overlook in bare arguments what it saw in a sentence. Only values that
         cannot be ordinary words count: 6 characters or more, with a digit, an ``@`` or a space.
         """
-        values = [v for v in self._placeholders if len(v) >= 6 and _DISTINCTIVE.search(v)]
-        if not values:
+        known = self._known_values()
+        if known is None:
             return text
-        longest_first = sorted(values, key=len, reverse=True)
-        known = "|".join(map(re.escape, longest_first))
-        pattern = rf"{_LOOKS_LIKE_ONE.pattern}|(?<!\w)(?:{known})(?!\w)"
-        return re.sub(pattern, lambda m: self._placeholders.get(m[0], m[0]), text)
+        return known.sub(lambda m: self._placeholders.get(m[0], m[0]), text)
+
+    def _known_values(self) -> re.Pattern[str] | None:
+        """Finds what `mask_again` replaces; made once for all texts of a request."""
+        if self._known[0] != self.num_values:
+            found = [v for v in self._placeholders if len(v) >= 6 and _DISTINCTIVE.search(v)]
+            longest_first = sorted(found, key=len, reverse=True)
+            known = "|".join(map(re.escape, longest_first))
+            pattern = rf"{_LOOKS_LIKE_ONE.pattern}|(?<!\w)(?:{known})(?!\w)"
+            self._known = self.num_values, re.compile(pattern) if found else None
+        return self._known[1]
 
     def unmask(self, text: str, *, json_string: bool = False) -> str:
         """`text` with the values put back.
@@ -113,12 +122,15 @@ class Masker:
             return known
         name = _NOT_IN_A_NAME.sub("_", label.upper())[:_MAX_NAME].strip("_") or "VALUE"
         placeholder = None
-        while placeholder is None or placeholder in self._reserved | self._values.keys():
+        while placeholder is None or self._is_taken(placeholder):
             self._counts[name] = self._counts.get(name, 0) + 1
             placeholder = f"[{name}_{self._counts[name]}]"
         self._placeholders[value] = placeholder
         self._values[placeholder] = value
         return placeholder
+
+    def _is_taken(self, placeholder: str) -> bool:
+        return placeholder in self._reserved or placeholder in self._values
 
 
 class StreamUnmasker:
