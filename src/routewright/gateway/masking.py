@@ -25,8 +25,14 @@ class Masker:
     client's own that looks like a placeholder is never given out as one, so it stays as it is.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        """Take note of placeholder-like text in `texts`: all texts of the request."""
+    def __init__(self, texts: Iterable[str], *, first: int = 1) -> None:
+        """Take note of placeholder-like text in `texts`: all texts of the request.
+
+        Args:
+            texts: none may be masked that is not among them.
+            first: number of the first placeholder of each name.
+        """
+        self._first = first
         self._reserved = {look for text in texts for look in _LOOKS_LIKE_ONE.findall(text)}
         self._placeholders: dict[str, str] = {}
         self._values: dict[str, str] = {}
@@ -123,7 +129,7 @@ class Masker:
         name = _NOT_IN_A_NAME.sub("_", label.upper())[:_MAX_NAME].strip("_") or "VALUE"
         placeholder = None
         while placeholder is None or self._is_taken(placeholder):
-            self._counts[name] = self._counts.get(name, 0) + 1
+            self._counts[name] = self._counts.get(name, self._first - 1) + 1
             placeholder = f"[{name}_{self._counts[name]}]"
         self._placeholders[value] = placeholder
         self._values[placeholder] = value

@@ -4,6 +4,9 @@ Pure functions. Personal data is replaced before the gateway adds texts of its o
 never taken for the client's.
 """
 
+import ipaddress
+import random
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +28,7 @@ from routewright.policy.decision import Decision
 from routewright.policy.settings import Policy
 
 MODEL_HEADER = "x-selected-model"
+DESTINATION_HEADER = "x-vsr-destination-endpoint"
 _READABLE = " ,.;:=+*/()[]{}<>@!?$&'|~^-_"
 """Characters beside letters and digits that stand in a header as they are."""
 
@@ -48,7 +52,9 @@ def outgoing(
 ) -> Outgoing:
     """The body for the decision's model; `body` is left alone."""
     policy, endpoint = deployment.policy, facts.endpoint
-    masker = Masker(place.text for place in facts.texts)
+    # The server remembers earlier turns, whose placeholders must not meet these.
+    first = 1 if body.get("previous_response_id") is None else secrets.randbelow(10**9) + 1000
+    masker = Masker((place.text for place in facts.texts), first=first)
     result = _masked(facts, body, masker, decision, scanned, policy)
     model = policy.models[decision.model]
     result = set_model(result, model.served_name or decision.model)
@@ -97,12 +103,38 @@ def request_headers(
 ) -> dict[str, str]:
     """Headers for the model's server."""
     headers = {MODEL_HEADER: decision.model}
+    if (destination := _destination(deployment.policy, decision.model)) is not None:
+        headers[DESTINATION_HEADER] = destination
     key = deployment.api_keys.get(decision.model)
     if key is not None:
         headers["authorization"] = f"Bearer {key}"
     if masked:
         headers["accept-encoding"] = "identity"  # or values could not be put back
     return headers
+
+
+def _destination(policy: Policy, model: str) -> str | None:
+    """``address:port`` of a server of the model, for Envoy files of the original router."""
+    plain = [
+        (f"[{host}]:{port}" if ":" in host else f"{host}:{port}", endpoint.weight)
+        for endpoint in policy.models[model].endpoints
+        for host, port in (endpoint.host_port,)
+        if _is_address(host) and endpoint.url.startswith("http:")
+    ]
+    if not any(weight for _, weight in plain):
+        return None
+    names, weights = zip(*plain, strict=True)
+    chosen: str = random.choices(names, weights)[0]  # noqa: S311  shares traffic, no secret
+    return chosen
+
+
+def _is_address(host: str) -> bool:
+    """Whether `host` is an IP address: what an ORIGINAL_DST cluster needs."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def answer_headers(

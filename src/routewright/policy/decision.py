@@ -246,8 +246,11 @@ def _kept(signals: Signals, policy: Policy) -> _Route | None:
     why = "a tool loop is open" if loop else "the session has a model"
     rule = next((d for d in policy.decisions if d.name == signals.previous_decision), None)
     own = next((c for c in rule.models if c.model == model), None) if rule else None
-    candidate = own or Candidate(model=model)
-    return _Route("kept", rule, (candidate,), f"{why}: {model} goes on")
+    candidates = [own or Candidate(model=model)]
+    if not loop:  # a session may move when its model is down; a tool loop is that model's own
+        others = rule.models if rule else (Candidate(model=policy.default_model),)
+        candidates += [c for c in others if c.model != model]
+    return _Route("kept", rule, tuple(candidates), f"{why}: {model} goes on")
 
 
 def _named(signals: Signals, policy: Policy) -> _Route | None:
