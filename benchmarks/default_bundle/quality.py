@@ -276,8 +276,7 @@ def main() -> None:
     parser.add_argument("--split", choices=SPLITS, default="validation")
     parser.add_argument("--tasks", nargs="*", default=list(FILES), help="by default all four")
     args = parser.parse_args()
-    name = "quality" if args.split == "test" else f"quality-{args.split}"
-    record = Record(name, (__doc__ or "").splitlines()[0], args, perf_counter())
+    record = Record("quality", (__doc__ or "").splitlines()[0], args, perf_counter())
     results = measure(args)
     record.write(results, quality_tables(results))
 

@@ -49,6 +49,7 @@ class Record:
     """What one run of a script found; `write` adds origin and time."""
 
     name: str
+    """Of the marks in README.md, and in the name of the file."""
     question: str
     args: argparse.Namespace
     started: float
@@ -66,7 +67,9 @@ class Record:
             "peak_memory_bytes": peak_memory_bytes(),
             "results": results,
         }
-        file = f"{datetime.now(UTC):%Y-%m-%d}-{self.name}.json"
+        split = getattr(self.args, "split", None)
+        stem = f"{self.name}-{split}" if split else self.name
+        file = f"{datetime.now(UTC):%Y-%m-%d}-{stem}.json"
         out: Path = self.args.out or HERE / "results" / file
         write_text(out, json.dumps(to_jsonable_python(plain), indent=1) + "\n")
         print(table)
