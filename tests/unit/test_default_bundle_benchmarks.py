@@ -1,0 +1,192 @@
+import argparse
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.default_bundle import acceptance, baselines, loso, loso_full, quality
+from benchmarks.default_bundle.presidio import without_overlaps
+from benchmarks.default_bundle.quality_tables import Goal, quality_tables
+from benchmarks.default_bundle.records import FILES, HERE, README, Record, place_table
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.tiny import write_tiny_bundle
+
+from routewright import Classifier
+from routewright.config import to_plain
+from routewright.labels import Span
+from routewright.tasks import BUILT_IN, CATEGORY, INTENT, JAILBREAK, PII
+from routewright.train.recipe import load_recipe, parse_recipe
+
+RECIPES = HERE.parent.parent / "recipes"
+SOURCES = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(
+        tmp_path_factory.mktemp("tiny") / "bundle", tasks=(CATEGORY, PII, JAILBREAK, INTENT)
+    ).path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few rows of every task and split, under the names of the shared data."""
+    folder = tmp_path_factory.mktemp("data")
+    for task, pattern in FILES.items():
+        for split in ("train", "validation", "test"):
+            path = folder / pattern.format(split)
+            path.parent.mkdir(exist_ok=True)
+            with gzip.open(path, "wt", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows_of(task, split))
+    return folder
+
+
+def rows_of(task: str, split: str) -> list[dict[str, Any]]:
+    labels = BUILT_IN[task].labels
+    if task == "pii":
+        spans = [{"start": 5, "end": 8, "label": "PERSON"}]
+        return [{"text": f"call ann at {split} {i}", "spans": spans} for i in range(6)]
+    return [
+        {
+            "text": f"{label} words of {split} {i}",
+            "label": label,
+            "source": source,
+            "quality": "marked",
+        }
+        for i in range(4)
+        for label in labels
+        for source in SOURCES
+    ]
+
+
+def test_every_acceptance_row_and_breakdown_gets_a_table(bundle: Path, data: Path) -> None:
+    args = argparse.Namespace(bundle=bundle, data=data, split="test", tasks=list(FILES))
+    results = quality.measure(args)
+    text = quality_tables(results)
+    assert results["reports"].keys() == {"int8", "fp32"}
+    for row in ("span_f2", "recall_at_fpr_1pct", "share it answers", "int8 - fp32, points"):
+        assert row in text
+    assert results["false_alarms"]["rows of pii"]["of"] == 6
+
+
+def test_a_record_names_its_origin_and_holds_no_text_of_a_row(
+    bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    args = argparse.Namespace(
+        bundle=bundle,
+        data=data,
+        split="test",
+        tasks=["pii"],
+        out=tmp_path / "r.json",
+        readme=False,
+    )
+    Record("quality", "?", args, 0.0).write(quality.measure(args), "table")
+    text = args.out.read_text(encoding="utf-8")
+    assert {"command", "date", "commit", "machine", "versions"} <= json.loads(text).keys()
+    assert "call ann" not in text
+
+
+def test_acceptance_judges_every_sentence_of_the_specification(bundle: Path) -> None:
+    verdicts = acceptance.judge(Classifier.open(bundle))
+    assert sum(v.acceptance for v in verdicts) == 15
+    text = acceptance.table(verdicts)
+    assert all(v.text in text for v in verdicts)
+
+
+def test_entities_are_right_only_with_the_very_characters() -> None:
+    for text, entities in acceptance.PII.items():
+        assert all(value in text and label in PII.labels for label, value in entities)
+
+
+def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- x -->\nold\n<!-- /x -->\n<!-- y -->\n<!-- /y -->\n", "utf-8")
+    place_table(readme, "x", "new")
+    place_table(readme, "x", r"newer \1")
+    expected = "a\n<!-- x -->\nnewer \\1\n<!-- /x -->\n<!-- y -->\n<!-- /y -->\n"
+    assert readme.read_text("utf-8") == expected
+    with pytest.raises(ValueError, match="no marks <!-- z -->"):
+        place_table(readme, "z", "new")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["quality", "acceptance", "baselines", "presidio", "loso", "loso-family", "lora_vs_full",
+     "loso-full-jailbreak", "loso-full-intent", "joint_vs_single"],
+)  # fmt: skip
+def test_the_readme_has_a_place_for_every_table(name: str) -> None:
+    text = README.read_text("utf-8")
+    assert text.count(f"<!-- {name} -->\n") == text.count(f"<!-- /{name} -->") == 1
+
+
+def test_a_goal_is_reached_from_the_right_side() -> None:
+    error = Goal("category", "ece", 0.03, 0.015, less_is_better=True)
+    assert [error.verdict(v) for v in (0.01, 0.02, 0.04)] == ["aim", "floor", "**missed**"]
+    accuracy = Goal("category", "accuracy", 0.85, 0.9)
+    assert [accuracy.verdict(v) for v in (0.9, 0.86, 0.8)] == ["aim", "floor", "**missed**"]
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda start, length, score: Span(start, start + length, "X", score),
+            st.integers(0, 30),
+            st.integers(1, 10),
+            st.floats(0, 1),
+        )
+    ),
+    st.floats(0, 1),
+)
+def test_entities_of_presidio_end_up_apart_and_above_the_threshold(
+    spans: list[Span], threshold: float
+) -> None:
+    kept = without_overlaps(spans, threshold)
+    assert all(s.score >= threshold for s in kept)
+    assert not any(a.overlaps(b) for i, a in enumerate(kept) for b in kept[i + 1 :])
+    allowed = [s for s in spans if s.score >= threshold]
+    assert all(any(s.overlaps(k) for k in kept) for s in allowed)
+
+
+@pytest.mark.parametrize("task", ["jailbreak", "intent"])
+def test_a_source_left_out_is_scored_by_a_model_of_the_others(task: str, data: Path) -> None:
+    args = argparse.Namespace(
+        data=data, splits=["train", "validation"], by="source", limit=None
+    )
+    pool = loso.load_pool(args, task, "n-grams")
+    found = loso.leave_out(pool, "red", "n-grams")
+    num_labels = len(BUILT_IN[task].labels)
+    assert found["num_rows"] == 2 * 4 * num_labels
+    assert found["recall" if task == "jailbreak" else "macro_f1"] == 1.0
+    assert "red" in loso.table(
+        [{"task": task, "model": "n-grams", "means": loso.means(task, [found]),
+          "sources": [found]}]
+    )  # fmt: skip
+
+
+def test_a_mean_leaves_out_sources_with_too_few_rows() -> None:
+    rows: list[dict[str, Any]] = [
+        {"recall": 1.0, "num_recall": 50, "fpr": None, "num_fpr": 0},
+        {"recall": 0.0, "num_recall": 3, "fpr": 0.5, "num_fpr": 10},
+    ]
+    expected = {"recall": 1.0, "num_attack_sources": 1, "fpr": 0.5, "num_benign_sources": 1}
+    assert loso.means("jailbreak", rows) == expected
+
+
+@pytest.mark.parametrize("task", loso_full.TASKS)
+def test_a_recipe_without_a_source_still_is_a_recipe(task: str) -> None:
+    recipe = to_plain(load_recipe(RECIPES / "default.yaml"))
+    plain = loso_full.recipe_without(recipe, task, "clinc150", 1.0)
+    parsed = parse_recipe(plain, source="test")
+    specs = [*parsed.tasks[task].train, *parsed.tasks[task].validation]
+    assert list(parsed.tasks) == [task]
+    assert all("clinc150" in s.drop["source"] for s in specs if s.synthetic is None)
+    assert not parsed.tasks[task].test
+
+
+def test_the_linear_baseline_learns_what_is_easy(data: Path) -> None:
+    found = baselines.ngrams(baselines.Question("intent", data, "test", None))
+    assert found.metrics["accuracy"].value == 1.0
+    assert "n-grams" in baselines.table([found])
+    assert set(baselines.DESCRIPTIONS) == set(INTENT.labels)
