@@ -8,10 +8,8 @@ never waits for more, so a lone text runs at once and batches grow with the load
 import asyncio
 import logging
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import ClassVar
@@ -24,7 +22,7 @@ from routewright.errors import ClosedError, DeadlineError, OverloadedError, Serv
 from routewright.runtime.answers import Answer
 from routewright.runtime.classifier import Classifier
 from routewright.runtime.queue import BatchRule, Job, alike_windows, next_batch
-from routewright.runtime.work import Classified, Work
+from routewright.runtime.work import Classified, Work, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -110,9 +108,7 @@ class Batcher:
         self._num_workers = self.config.num_workers or 1
         self._num_running = 0
         self._scheduled = False
-        self._workers = ThreadPoolExecutor(
-            self._num_workers, thread_name_prefix="routewright-model"
-        )
+        self._workers = Workers(self._num_workers, self._finish)
 
     @property
     def classifier(self) -> Classifier:
@@ -195,7 +191,7 @@ class Batcher:
         self._closed = True
         for job in self._jobs:
             job.fail(_closed())
-        await asyncio.to_thread(self._workers.shutdown)
+        await asyncio.to_thread(self._workers.stop)
 
     async def __aenter__(self) -> "Batcher":
         return self
@@ -264,13 +260,12 @@ class Batcher:
             work = Work(windows[0][0].classifier, windows)
             self._queued_tokens -= work.num_tokens
             self._num_running += 1
-            running = loop.run_in_executor(self._workers, work.run)
-            running.add_done_callback(partial(self._finish, work))
+            self._workers.run(work, loop)
 
-    def _finish(self, work: Work, ran: "asyncio.Future[None]") -> None:
+    def _finish(self, work: Work, exc: BaseException | None) -> None:
         self._num_running -= 1
-        self._schedule()
-        exc = ran.exception()
+        if self._jobs:
+            self._schedule()
         if exc is None:
             self._count(work)
             return

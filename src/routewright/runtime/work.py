@@ -1,8 +1,11 @@
 """One batch on its way: what a worker thread runs, and the answers that it completes."""
 
+import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from time import perf_counter
 
 from routewright.decoding import FloatArray
@@ -59,6 +62,44 @@ class Work:
                     self.answers[position] = _classified(job)
                 except Exception as exc:  # noqa: BLE001  one text's failure is not the batch's
                     self.answers[position] = exc
+
+
+class Workers:
+    """Threads that run batches; half of the way of an executor's, which counts for one text."""
+
+    def __init__(self, num: int, finish: Callable[[Work, BaseException | None], None]) -> None:
+        """Let `finish` be called on the event loop with each batch that has run."""
+        self._finish = finish
+        self._batches: SimpleQueue[Work | None] = SimpleQueue()
+        self._num = num
+        self._threads: list[threading.Thread] = []
+
+    def run(self, work: Work, loop: asyncio.AbstractEventLoop) -> None:
+        """Hand a batch over; the first one starts the threads."""
+        while len(self._threads) < self._num:
+            thread = threading.Thread(
+                target=self._serve, args=(loop,), name="routewright-model", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+        self._batches.put(work)
+
+    def stop(self) -> None:
+        """Wait for the batches handed over, and end the threads."""
+        for _ in self._threads:
+            self._batches.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        while (work := self._batches.get()) is not None:
+            failure: BaseException | None = None
+            try:
+                work.run()
+            except BaseException as exc:  # noqa: BLE001  a backend may raise anything
+                failure = exc
+            with suppress(RuntimeError):  # the loop was closed without the engine
+                loop.call_soon_threadsafe(self._finish, work, failure)
 
 
 def _classified(job: Job) -> Classified:
