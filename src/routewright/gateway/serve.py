@@ -4,6 +4,7 @@ Everything runs in one event loop; the model runs in the worker thread of the ba
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -229,6 +230,9 @@ async def _serve(file: PolicyFile, announce: Announce, formatter: JsonFormatter)
     for name, address in addresses.items():
         announce(f"{name}: listening on {address}")
     signals.reloader = gateway.reloader
+    # What is loaded by now stays: later collections need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     announce("ready")
     logger.info("ready")
     await signals.stop.wait()

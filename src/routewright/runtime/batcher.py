@@ -244,8 +244,10 @@ class Batcher:
         self._long_jobs.discard(job)
 
     def _schedule(self) -> None:
-        """Start batches once everybody who is about to ask has asked."""
-        if not self._scheduled:
+        """Start a batch: at once if nothing runs, else when all who are about to ask have."""
+        if not self._num_running:
+            self._dispatch()
+        elif not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._dispatch)
 
