@@ -276,6 +276,7 @@ def _record(job: _Job, run: Run) -> dict[str, Any]:
         "adapters": None if job.saved.lora is None else to_plain(job.saved.lora),
         "machine": describe_machine(),
         "training_data": training_data,
+        "card": job.recipe.export.card,
     }
 
 

@@ -32,6 +32,7 @@ def model_card(
     """
     sections = [
         _summary(manifest, record),
+        str(record.get("card") or "").strip(),
         _usage(manifest),
         _tasks(manifest.tasks),
         _validation(record),

@@ -110,6 +110,9 @@ class ExportConfig:
     second_look: SecondLookSettings | None = field(default_factory=SecondLookSettings)
     """How rules check the entities that the bundle finds; `second_look: null` for none. The
     int8 gate and the calibration judge the model without it."""
+    card: str | None = None
+    """Markdown for the model card, which otherwise says only what was measured: sources and
+    their licences, intended use, known limits."""
 
 
 @dataclass(frozen=True, kw_only=True)
