@@ -154,12 +154,22 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: anything wrong, with the dotted path of the key.
     """
+    return _load(path, overrides, later=())
+
+
+def _load(path: Path, overrides: Sequence[str], later: tuple[Path, ...]) -> Recipe:
+    """Read a recipe that the recipes `later` start from."""
+    if path.resolve() in later:
+        raise ConfigError(
+            f"{path}: start_from leads back to this recipe; let the first stage start from none"
+        )
     data = read_yaml(path)
     data["data_dir"] = str(data.get("data_dir") or ".")
     data = _with_full_paths(data, path.parent)
     start = data.get("start_from")
     if isinstance(start, str):
-        data["start_from"] = _read_first_stage(path.parent / Path(start).expanduser(), path)
+        first = path.parent / Path(start).expanduser()
+        data["start_from"] = to_plain(_load(first, (), (*later, path.resolve())))
     data = apply_overrides(data, [_expand(o) for o in overrides])
     return parse_recipe(_with_full_paths(data, Path()), source=str(path))
 
@@ -198,16 +208,6 @@ def first_stage(recipe: Recipe, *, source: str) -> Recipe | None:
         return None
     values = {**recipe.start_from, "data_dir": recipe.data_dir}
     return parse_recipe(values, source=f"{source}: start_from")
-
-
-def _read_first_stage(path: Path, source: Path) -> dict[str, Any]:
-    if "start_from" in read_yaml(path):
-        raise ConfigError(
-            f"{source}: start_from: {path} itself starts from another recipe; two stages is "
-            "the limit"
-        )
-    plain: dict[str, Any] = to_plain(load_recipe(path))
-    return plain
 
 
 def _check_targets(recipe: Recipe, source: str) -> None:

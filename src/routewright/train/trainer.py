@@ -30,7 +30,7 @@ from routewright.train.batches import (
 )
 from routewright.train.memory import keep_freed_memory
 from routewright.train.modeling import MultiTaskModel
-from routewright.train.ngram_fit import fit_ngrams
+from routewright.train.ngram_fit import fit_ngrams, rows_of_earlier_stages
 from routewright.train.progress import PeriodicCheckpoint, ProgressReport
 from routewright.train.recipe import Recipe, first_stage
 from routewright.train.run import (
@@ -221,7 +221,7 @@ def train(
         if args.should_save:
             run.record({"train_s": round(duration_s, 1)})
     if args.should_save:
-        _save(run, trainer, saved, seed=recipe.seed)
+        _save(run, trainer, saved, recipe)
         run.record({"status": "trained", **_outcome(run, trainer)})
     return TrainResult(duration_s, outcome.global_step, trainer.state.best_metric)
 
@@ -271,9 +271,10 @@ def _build_trainer(
     return trainer, saved
 
 
-def _save(run: Run, trainer: JointTrainer, saved: SavedModel, *, seed: int) -> None:
+def _save(run: Run, trainer: JointTrainer, saved: SavedModel, recipe: Recipe) -> None:
     model, encoder = trainer.unwrapped(), trainer.encoder
-    scales = fit_ngrams(model, trainer.rows, trainer.data, encoder, seed=seed)
+    rows = [*trainer.rows, *rows_of_earlier_stages(recipe, model.ngrams.keys(), encoder)]
+    scales = fit_ngrams(model, rows, trainer.data, encoder, seed=recipe.seed)
     if scales:
         run.record({"ngram_scales": scales})
     save_model(run, model, saved, encoder.tokenizer.to_str())

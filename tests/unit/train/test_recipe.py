@@ -66,7 +66,7 @@ def test_a_recipe_holds_the_one_it_starts_from_and_shares_its_data_folder(
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        ("start_from: other.yaml\n", "", "two stages is the limit"),
+        ("start_from: recipe.yaml\n", "", "leads back to this recipe"),
         ("lora: {}\n", "", "leave lora out"),
         ("", "lora: {}\n", "leave lora out"),
         ("train: {num_epochs: 1}\n", "", "num_epochs"),
