@@ -3,7 +3,8 @@
     python benchmarks/gateway/throughput.py --bundle BUNDLE --data ../shared/data --out FILE
 
 Bare: the graph alone, texts tokenised beforehand, sorted by length and batched by token budget,
-with the best of several budgets, thread counts and numbers of passes at once. Engine: the
+with the best of several budgets, thread counts and numbers of passes at once; `single` is the
+best with one pass at a time. Engine: the
 gateway's batcher with 100 callers, each waiting for its answer before it asks again; it
 tokenises, batches as texts come, decodes all heads. API: ``POST /api/v1/classify`` over HTTP
 with 100 connections and 32 texts a request; the client shares the machine. Rounds are
@@ -131,6 +132,11 @@ def main() -> None:
     texts = load_texts(given.data, given.texts)
     classifiers = {n: Classifier.open(given.bundle, num_threads=n) for n in given.threads}
     threads, at_once, budget, _ = best_bare(classifiers, texts)
+    single = min(
+        (bare(classifier, texts, size, 1), n, size)
+        for n, classifier in classifiers.items()
+        for size in BUDGETS
+    )
     cores = max(given.threads)
     quiet = Classifier.open(given.bundle, num_threads=1, spinning=False)  # as `serve` opens it
     rounds = []
@@ -138,16 +144,20 @@ def main() -> None:
         _, _, port = programs.gateway(free_port(), given.bundle.resolve())
         for _ in range(given.rounds):
             bare_s = bare(classifiers[threads], texts, budget, at_once)
+            single_s = bare(classifiers[single[1]], texts, single[2], 1)
             engine_s = asyncio.run(engine(quiet, texts, cores))
             api_s = asyncio.run(api(port, texts))
-            rounds.append({"bare_s": bare_s, "engine_s": engine_s, "api_s": api_s})
+            rounds.append(
+                {"bare_s": bare_s, "single_s": single_s, "engine_s": engine_s, "api_s": api_s}
+            )
     per_s: dict[str, Any] = {
         name: round(len(texts) / statistics.median(r[f"{name}_s"] for r in rounds), 1)
-        for name in ("bare", "engine", "api")
+        for name in ("bare", "single", "engine", "api")
     }
     ratios = {
-        name: [round(r["bare_s"] / r[f"{name}_s"], 3) for r in rounds]
+        f"{name}_of_{against}": [round(r[f"{against}_s"] / r[f"{name}_s"], 3) for r in rounds]
         for name in ("engine", "api")
+        for against in ("bare", "single")
     }
     record = {
         "question": "throughput under load",
@@ -160,7 +170,8 @@ def main() -> None:
         "best_bare": {"threads": threads, "at_once": at_once, "batch_tokens": budget},
         "engine": {"threads": 1, "at_once": cores},
         "texts_per_s": per_s,
-        "of_bare": {name: {"median": statistics.median(v), "rounds": v}
+        "best_single": {"threads": single[1], "at_once": 1, "batch_tokens": single[2]},
+        "ratios": {name: {"median": statistics.median(v), "rounds": v}
                     for name, v in ratios.items()},
     }  # fmt: skip
     Console().print_json(json.dumps(record))
