@@ -16,7 +16,7 @@ from routewright.export.folder import refuse_ngrams
 from routewright.tasks import Task
 from routewright.train.backbones import load_backbone, load_tokenizer
 from routewright.train.batches import make_rows
-from routewright.train.modeling import ModelConfig, MultiTaskModel
+from routewright.train.modeling import ModelConfig, MultiTaskModel, SequenceHead
 from routewright.train.ngram_fit import fit_ngrams
 from routewright.train.ngrams import NgramConfig, NgramScores, best_scale
 from routewright.train.recipe import parse_recipe
@@ -102,6 +102,10 @@ def test_fitting_adds_the_tables_to_the_answers_of_their_task_alone(checkpoint: 
     tasks = (task_of("topic"), task_of("other"))
     config = ModelConfig(backbone=str(checkpoint), ngrams=NgramConfig(tasks=("topic",)))
     model = MultiTaskModel(load_backbone(str(checkpoint)), tasks, config).eval()
+    head = model.heads["topic"]
+    assert isinstance(head, SequenceHead)
+    torch.nn.init.zeros_(head.classifier.weight)
+    head.classifier.bias.data = torch.tensor([0.0, 1.0])  # sailing, whatever the text
     tokenizer, pad_id = load_tokenizer(str(checkpoint))
     encoder = TextEncoder(
         tokenizer, EncodingConfig(max_tokens=32, overlap_tokens=8), pad_id=pad_id
