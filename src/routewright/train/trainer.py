@@ -28,6 +28,7 @@ from routewright.train.batches import (
     collate,
     make_rows,
 )
+from routewright.train.cpu_speed import speed_up_on_cpu
 from routewright.train.memory import keep_freed_memory
 from routewright.train.modeling import MultiTaskModel
 from routewright.train.ngram_fit import fit_ngrams, rows_of_earlier_stages
@@ -253,6 +254,8 @@ def _build_trainer(
     model, saved, encoder = new_model(recipe, tuple(d.task for d in data.values()))
     if start is not None:
         load_start(model, start)
+    if args.use_cpu:
+        speed_up_on_cpu(model)
     weights = {n: class_weights(d.task, d.train) for n, d in data.items()}
     model.set_class_weights({n: w for n, w in weights.items() if w is not None})
     rows = [

@@ -1,0 +1,93 @@
+"""Training on a processor is faster and computes the same."""
+
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+
+from transformers import BertConfig, BertModel
+
+from routewright.tasks import BUILT_IN
+from routewright.train.cpu_speed import ByteDropout, speed_up_on_cpu
+from routewright.train.modeling import ModelConfig, MultiTaskModel
+
+VOCABULARY = 50
+
+
+def small_model(dropout: float) -> MultiTaskModel:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=64, hidden_dropout_prob=dropout, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    backbone = BertModel(config, add_pooling_layer=False)
+    tasks = [BUILT_IN["jailbreak"], BUILT_IN["pii"]]
+    return MultiTaskModel(backbone, tasks, ModelConfig(dropout=dropout))
+
+
+def gradients(model: MultiTaskModel) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, VOCABULARY, (3, 9), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    model(task="jailbreak", input_ids=ids, attention_mask=mask, labels=torch.tensor([0, 1, 0]))[
+        "loss"
+    ].backward()
+    return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+def test_gradients_are_those_of_the_model_as_transformers_builds_it() -> None:
+    plain, fast = small_model(0.0).train(), small_model(0.0).train()
+    speed_up_on_cpu(fast)
+    expected, found = gradients(plain), gradients(fast)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_parameters_keep_their_names() -> None:
+    plain, fast = small_model(0.1), small_model(0.1)
+    speed_up_on_cpu(fast)
+    assert plain.state_dict().keys() == fast.state_dict().keys()
+    assert not any(type(m) is torch.nn.Dropout for m in fast.modules())
+
+
+def test_evaluation_is_untouched() -> None:
+    fast = small_model(0.3)
+    speed_up_on_cpu(fast)
+    fast.eval()
+    ids = torch.tensor([[5, 6, 7]])
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        first, second = (fast.answer(ids, mask)["jailbreak"] for _ in range(2))
+        expected = small_model(0.3).eval().answer(ids, mask)["jailbreak"]
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, expected)
+
+
+def test_byte_dropout_zeroes_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    dropout = ByteDropout(0.1).train()
+    dropped = dropout(torch.ones(1000, 1000))
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.1, abs=0.003)
+    assert dropped.mean().item() == pytest.approx(1.0, abs=0.003)
+
+
+def test_byte_dropout_passes_gradients_of_what_it_kept() -> None:
+    torch.manual_seed(0)
+    values = torch.ones(10_000, requires_grad=True)
+    dropped = ByteDropout(0.5).train()(values)
+    dropped.sum().backward()
+    assert values.grad is not None
+    assert torch.equal(values.grad, dropped.detach())
+
+
+def test_byte_dropout_follows_the_seed_of_torch() -> None:
+    dropout = ByteDropout(0.5).train()
+    values = torch.ones(1000)
+    torch.manual_seed(3)
+    first = dropout(values)
+    second = dropout(values)
+    torch.manual_seed(3)
+    assert torch.equal(first, dropout(values))
+    assert not torch.equal(first, second)
