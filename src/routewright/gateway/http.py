@@ -14,7 +14,14 @@ from starlette.types import Receive, Scope, Send
 from routewright.errors import ConfigError
 from routewright.gateway.bodies.failures import HttpAnswer
 from routewright.gateway.exchange import HandlerFactory
-from routewright.gateway.http_exchange import CLOSE, CLOSING, HttpExchange, Surroundings
+from routewright.gateway.http_exchange import (
+    CLOSE,
+    CLOSING,
+    DOOR,
+    REQUEST_TIMEOUT,
+    HttpExchange,
+    Surroundings,
+)
 from routewright.gateway.listening import AsgiDoor
 from routewright.gateway.settings import GatewaySettings, Listen
 from routewright.gateway.telemetry import Telemetry
@@ -101,7 +108,14 @@ class HttpDoor:
         self._upstreams = Upstreams(settings.upstream, telemetry)
         around = Surroundings(settings=settings, upstreams=self._upstreams, telemetry=telemetry)
         self._app = HttpApp(new_handler, around, ready)
-        self._door = AsgiDoor(self._app, settings.http or Listen(), "gateway.http")
+
+        def overdue() -> bytes:
+            telemetry.count("errors_total", door=DOOR, code="request_timeout")
+            return REQUEST_TIMEOUT.body
+
+        self._door = AsgiDoor(
+            self._app, settings.http or Listen(), "gateway.http", settings.clients, overdue
+        )
 
     async def start(self) -> int:
         """Listen; returns the port.

@@ -32,6 +32,7 @@ from routewright.gateway.http_headers import (
 )
 from routewright.gateway.settings import GatewaySettings
 from routewright.gateway.telemetry import Telemetry
+from routewright.gateway.uploads import Unread, read_body
 from routewright.gateway.upstream import ClientRequest, UpstreamAnswer, Upstreams
 
 logger = logging.getLogger(__name__)
@@ -41,9 +42,16 @@ LINGER_S = 5.0
 """How long the rest of a refused body is read and thrown away. Closing at once would reset
 the connection, and the client might never see the refusal."""
 
-TOO_LARGE = immediate_answer(
-    error_answer(413, "the request body is larger than allowed", code="request_too_large")
+REQUEST_TIMEOUT = error_answer(
+    408, "the request did not arrive in time; send it again", code="request_timeout"
 )
+REFUSALS = {
+    "too_large": immediate_answer(
+        error_answer(413, "the request body is larger than allowed", code="request_too_large")
+    ),
+    "request_timeout": immediate_answer(REQUEST_TIMEOUT),
+}
+"""Answers to requests whose body was not read, by the reason."""
 CLOSING = immediate_answer(failure(ClosedError("the gateway is shutting down; try again")))
 CLOSE = [(b"connection", b"close")]
 NO_BODY = frozenset({204, 304})
@@ -134,31 +142,26 @@ class HttpExchange:
 
     async def _read_body(self) -> bytes | None:
         """The whole body; None if it was refused, or the client left before its end."""
-        limit = self._around.settings.max_body_bytes
-        if _declared_length(self._scope["headers"]) > limit:
-            await self._refuse_body(more=True)
-            return None
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                return None
-            piece = message.get("body", b"")
-            pieces.append(piece)
-            size += len(piece)
-            more = message.get("more_body", False)
-            if size > limit:
-                await self._refuse_body(more=more)
-                return None
-            if not more:
-                return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        settings = self._around.settings
+        body = await read_body(
+            self._receive,
+            self._scope["headers"],
+            max_bytes=settings.max_body_bytes,
+            clients=settings.clients,
+        )
+        if isinstance(body, bytes):
+            return body
+        if body.code != "gone":
+            await self._refuse_body(body)
+        return None
 
-    async def _refuse_body(self, *, more: bool) -> None:
-        """Answer 413; with `more` to come, hear the client out for a while before closing."""
-        self._around.telemetry.count("errors_total", door=DOOR, code="too_large")
-        await self._begin(TOO_LARGE.status, [*_sized(TOO_LARGE), *CLOSE])
-        await self._write(TOO_LARGE.body)
+    async def _refuse_body(self, unread: Unread) -> None:
+        """Say why; one whose body is too large is heard out for a while before closing."""
+        answer = REFUSALS[unread.code]
+        self._around.telemetry.count("errors_total", door=DOOR, code=unread.code)
+        await self._begin(answer.status, [*_sized(answer), *CLOSE])
+        await self._write(answer.body)
+        more = unread.more and unread.code == "too_large"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 while more:
@@ -288,11 +291,3 @@ def _target(scope: Scope) -> str:
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     return (path + b"?" + query if query else path).decode("latin-1")
-
-
-def _declared_length(headers: Sequence[tuple[bytes, bytes]]) -> int:
-    """The body's size if the client says it, else 0; the HTTP parser has checked it."""
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from routewright.errors import ConfigError
-from routewright.gateway.settings import Listen
+from routewright.gateway.settings import Clients, Listen
 
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
@@ -17,6 +19,89 @@ KEEP_ALIVE_S = 75
 the other way round, requests get lost."""
 _CLOSING_S = 1.0
 """How long ended requests may take to leave the sockets."""
+
+Overdue = Callable[[], bytes]
+"""Told of a client that does not finish its headers; gives the JSON that it is answered."""
+
+
+class TimedConfig(uvicorn.Config):
+    """Uvicorn's settings, and how slow a client may be."""
+
+    def __init__(self, app: ASGIApp, clients: Clients, overdue: Overdue, **given: Any) -> None:
+        super().__init__(app, http=TimedConnection, **given)
+        self.clients = clients
+        self.overdue = overdue
+
+
+class TimedConnection(HttpToolsProtocol):
+    """One client's connection, ended when the client is too slow.
+
+    Uvicorn has a limit only for the time between two requests. A slow body is the
+    application's to refuse (`uploads`).
+    """
+
+    config: TimedConfig
+    _unfinished: asyncio.TimerHandle | None = None
+    """Refuses a request whose headers are not through."""
+    _untaken: asyncio.TimerHandle | None = None
+    """Ends the connection of a client that does not read its answer."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client that says nothing is given as long as one between two requests."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        self._unset_unfinished()
+        self._unset_untaken()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Between two requests, any byte begins the time for headers."""
+        super().data_received(data)
+        serving = self.cycle is not None and not self.cycle.response_complete
+        if not serving and self._unfinished is None and not self.transport.is_closing():
+            seconds = self.config.clients.headers_timeout_s
+            self._unfinished = self.loop.call_later(seconds, self._refuse)
+
+    def on_headers_complete(self) -> None:
+        """They came in time."""
+        self._unset_unfinished()
+        super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        """The client is behind with reading: the time for it to catch up begins."""
+        super().pause_writing()
+        seconds = self.config.clients.idle_timeout_s
+        self._untaken = self.loop.call_later(seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._unset_untaken()
+        super().resume_writing()
+
+    def _refuse(self) -> None:
+        body = self.config.overdue()
+        head = (
+            "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+    def _unset_unfinished(self) -> None:
+        if self._unfinished is not None:
+            self._unfinished.cancel()
+            self._unfinished = None
+
+    def _unset_untaken(self) -> None:
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
 
 
 class AsgiServer(uvicorn.Server):
@@ -36,11 +121,15 @@ class AsgiServer(uvicorn.Server):
 class AsgiDoor:
     """An application that listens until it is stopped."""
 
-    def __init__(self, app: ASGIApp, listen: Listen, key: str) -> None:
+    def __init__(
+        self, app: ASGIApp, listen: Listen, key: str, clients: Clients, overdue: Overdue
+    ) -> None:
         """`key` of the settings is named when the address cannot be listened on."""
         self._app = app
         self._listen = listen
         self._key = key
+        self._clients = clients
+        self._overdue = overdue
         self._server: AsgiServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -51,8 +140,10 @@ class AsgiDoor:
             ConfigError: the address cannot be listened on.
         """
         listener = bound_socket(self._listen, self._key)
-        config = uvicorn.Config(
+        config = TimedConfig(
             self._app,
+            self._clients,
+            self._overdue,
             ws="none",
             lifespan="off",
             log_config=None,

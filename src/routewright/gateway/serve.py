@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from routewright.bundle import Bundle
-from routewright.gateway.api import create_api, create_metrics_app
+from routewright.gateway.api import create_api, create_metrics_app, overdue_answer
 from routewright.gateway.deploying import Loaded, load_deployment
 from routewright.gateway.engine import Engine
 from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
@@ -126,6 +126,7 @@ class Gateway:
 
     def _new_doors(self, token: str | None) -> dict[str, _Door]:
         settings, engine = self.engine.settings, self.engine
+        overdue = partial(overdue_answer, engine)
         doors: dict[str, _Door] = {}
         if (at := settings.http) is not None:
             door = HttpDoor(
@@ -139,10 +140,11 @@ class Gateway:
             doors["ext_proc"] = self._envoy_door(at)
         if (at := settings.api) is not None:
             app = create_api(engine, reload=self.reloader.reload, admin_token=token)
-            api = AsgiDoor(app, at, "gateway.api")
+            api = AsgiDoor(app, at, "gateway.api", settings.clients, overdue)
             doors["api"] = _Door(at, api.start, api.stop)
         if (at := settings.metrics) is not None:
-            metrics = AsgiDoor(create_metrics_app(engine), at, "gateway.metrics")
+            app = create_metrics_app(engine)
+            metrics = AsgiDoor(app, at, "gateway.metrics", settings.clients, overdue)
             doors["metrics"] = _Door(at, metrics.start, metrics.stop)
         return doors
 

@@ -33,6 +33,24 @@ class Listen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Clients:
+    """How slow a client may be; without a limit a few of them could hold every connection."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    headers_timeout_s: float = 10.0
+    """From a request's first byte to the end of its headers."""
+    body_timeout_s: float = 300.0
+    """For all of a request's body."""
+    idle_timeout_s: float = 30.0
+    """For silence in the middle of a body, or for an answer that is not taken."""
+
+    def __post_init__(self) -> None:
+        if min(self.headers_timeout_s, self.body_timeout_s, self.idle_timeout_s) <= 0:
+            raise ValueError("timeouts must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
 class HttpUpstream:
     """How the standalone door talks to the servers of the models."""
 
@@ -127,6 +145,7 @@ class GatewaySettings:
     threads: int | Literal["auto"] = "auto"
     """Of a forward pass; ``auto`` measures at the start what this machine does best."""
     batching: BatcherConfig = field(default_factory=BatcherConfig)
+    clients: Clients = field(default_factory=Clients)
     upstream: HttpUpstream = field(default_factory=HttpUpstream)
     envoy: Envoy = field(default_factory=Envoy)
     reload: Reload = field(default_factory=Reload)

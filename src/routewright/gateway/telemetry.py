@@ -39,7 +39,7 @@ FIXED_LABELS: Mapping[str, frozenset[str]] = {
     "code": frozenset({
         "error", "config", "bundle", "integrity", "golden", "serving", "overloaded",
         "deadline", "closed", "request", "unknown_model", "too_large", "not_found", "upstream",
-        "timeout", "unauthorized", "internal",
+        "timeout", "unauthorized", "internal", "request_timeout",
     }),
     "status_class": frozenset({"1xx", "2xx", "3xx", "4xx", "5xx", "none"}),
     "part": frozenset({"bundle", "policy"}),

@@ -15,10 +15,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from routewright.errors import RoutewrightError
-from routewright.gateway.api.failures import INTERNAL_MESSAGE, Failure, failure
+from routewright.gateway.api.failures import (
+    INTERNAL_MESSAGE,
+    SLOW_MESSAGE,
+    Failure,
+    failure,
+)
 from routewright.gateway.api.requests import parse_request
 from routewright.gateway.engine import Engine
 from routewright.gateway.json_bytes import parse_json
+from routewright.gateway.settings import GatewaySettings
+from routewright.gateway.uploads import read_body
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +66,9 @@ def posted(engine: Engine, cls: type[T], serve: Callable[[T], Awaitable[bytes]])
     """`serve` for bodies that are a valid `cls`; it answers JSON."""
 
     async def with_body(request: Request) -> Response:
-        body = await _body(request, engine.settings.max_body_bytes)
-        if body is None:
-            limit = engine.settings.max_body_bytes
-            return Failure(
-                "too_large",
-                f"the body has more than {limit} bytes, the gateway's limit; send less",
-                headers={"connection": "close"},
-            )
+        body = await _body(request, engine.settings)
+        if isinstance(body, Failure):
+            return body
         if len(body) < _LARGE_BYTES:
             parsed = _parse(cls, body)
         else:
@@ -77,6 +79,12 @@ def posted(engine: Engine, cls: type[T], serve: Callable[[T], Awaitable[bytes]])
         return Response(answer, media_type="application/json")
 
     return with_body
+
+
+def overdue_answer(engine: Engine) -> bytes:
+    """What a client hears that does not finish its headers; counted."""
+    engine.telemetry.count("errors_total", door="api", code="request_timeout")
+    return bytes(Failure("request_timeout", SLOW_MESSAGE).body)
 
 
 async def _answered(request: Request, serve: Serve) -> Response:
@@ -103,18 +111,27 @@ def _outcome(request: Request, response: Response) -> str:
     return "refused" if response.status_code < 500 else "failed"
 
 
-async def _body(request: Request, max_bytes: int) -> bytes | None:
-    """The whole body; None, and the rest unread, if it is larger than allowed."""
-    stated = request.headers.get("content-length", "")
-    if stated.isdecimal() and int(stated) > max_bytes:
-        return None
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
+async def _body(request: Request, settings: GatewaySettings) -> bytes | Failure:
+    """The whole body, or what is wrong with it.
+
+    Raises:
+        ClientDisconnect: there is nobody to answer.
+    """
+    limit = settings.max_body_bytes
+    body = await read_body(
+        request.receive,
+        request.scope["headers"],
+        max_bytes=limit,
+        clients=settings.clients,
+    )
+    if isinstance(body, bytes):
+        return body
+    if body.code == "gone":
+        raise ClientDisconnect
+    said = SLOW_MESSAGE
+    if body.code == "too_large":
+        said = f"the body has more than {limit} bytes, the gateway's limit; send less"
+    return Failure(body.code, said, headers={"connection": "close"})
 
 
 def _parse(cls: type[T], body: bytes) -> T:

@@ -16,6 +16,7 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "not_found": (404, "NOT_FOUND"),
     "method_not_allowed": (405, "METHOD_NOT_ALLOWED"),
     "reload": (409, "RELOAD_FAILED"),
+    "request_timeout": (408, "REQUEST_TIMEOUT"),
     "too_large": (413, "REQUEST_TOO_LARGE"),
     "overloaded": (429, "RATE_LIMIT_EXCEEDED"),
     "internal": (500, "INTERNAL_ERROR"),
@@ -25,6 +26,7 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "deadline": (504, "TIMEOUT_ERROR"),
 }
 """Status and the API's code, by our own code."""
+SLOW_MESSAGE = "the request did not arrive in time; send it again"
 INTERNAL_MESSAGE = "the gateway cannot serve this request; see its log"
 
 

@@ -64,7 +64,9 @@ class Operation:
     content_type: str = "application/json"
 
 
-_ANSWERING = ("request", "too_large", "overloaded", "internal", "serving", "deadline")
+_ANSWERING = (
+    "request", "request_timeout", "too_large", "overloaded", "internal", "serving", "deadline",
+)  # fmt: skip
 _QUESTION = "How do antitrust laws affect business competition?"
 _CONTACT = "Please call me at 555-123-4567"
 
