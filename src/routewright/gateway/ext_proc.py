@@ -1,22 +1,18 @@
-"""Envoy's door: an ext_proc v3 server over grpc.aio, with gRPC health and a graceful drain.
+"""Envoy's door: an ext_proc v3 server with gRPC health and a graceful drain.
 
-The service is registered by its name on the wire; the messages are our own (`_proto`).
+The service is registered by its name on the wire; messages and server are our own (`_proto`,
+`grpc_server`).
 """
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
-
-import grpc
-import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from routewright.errors import ConfigError
-from routewright.gateway._proto.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
+from routewright.gateway._proto.ext_proc_pb2 import ProcessingRequest
 from routewright.gateway.exchange import HandlerFactory
 from routewright.gateway.ext_proc_stream import ExtProcStream
+from routewright.gateway.grpc_calls import Call
+from routewright.gateway.grpc_health import Health
+from routewright.gateway.grpc_server import GrpcServer
 from routewright.gateway.guarded import OnError
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
@@ -26,8 +22,6 @@ READINESS = ("", "readiness", SERVICE)
 
 HEADER_ROOM_BYTES = 1024 * 1024
 """Room in a gRPC message for headers next to the largest body."""
-
-Context = grpc.aio.ServicerContext[ProcessingRequest, ProcessingResponse]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +47,7 @@ class ExternalProcessor:
         self._new_handler = new_handler
         self._settings = settings
 
-    async def process(
-        self, _messages: AsyncIterator[ProcessingRequest], context: Context
-    ) -> None:
+    async def process(self, call: Call) -> None:
         """Answer the messages of one HTTP request until Envoy ends the stream."""
         stream = ExtProcStream(
             self._new_handler(),
@@ -63,56 +55,15 @@ class ExternalProcessor:
             max_body_bytes=self._settings.max_body_bytes,
         )
         try:
-            await _converse(stream, context)
+            while (data := await call.read()) is not None:
+                message = ProcessingRequest.FromString(data)
+                # Nobody waits for a decision once Envoy has left.
+                call.cancel_at_end = stream.decides(message)
+                replies = await stream.answer(message)
+                call.cancel_at_end = False
+                call.write(*(reply.SerializeToString() for reply in replies))
         finally:
             stream.close()
-
-    def generic_handler(self) -> grpc.GenericRpcHandler:
-        """What a server needs to offer the service under Envoy's name for it."""
-        process = grpc.stream_stream_rpc_method_handler(
-            self.process,
-            request_deserializer=ProcessingRequest.FromString,
-            response_serializer=ProcessingResponse.SerializeToString,
-        )
-        return grpc.method_handlers_generic_handler(SERVICE, {"Process": process})
-
-
-async def _converse(stream: ExtProcStream, context: Context) -> None:
-    """Read, answer, write; end early when Envoy leaves while the handler thinks."""
-    reading: asyncio.Task[Any] | None = None
-    try:
-        while True:
-            message = await (reading or context.read())
-            reading = None
-            if message is grpc.aio.EOF:
-                return
-            if stream.decides(message):
-                reading = asyncio.ensure_future(context.read())
-                replies = await _unless_ended(stream, message, reading)
-            else:
-                replies = await stream.answer(message)
-            for reply in replies or ():
-                await context.write(reply)
-    finally:
-        if reading is not None:
-            reading.cancel()
-
-
-async def _unless_ended(
-    stream: ExtProcStream, message: ProcessingRequest, reading: asyncio.Task[Any]
-) -> list[ProcessingResponse] | None:
-    """The replies to `message`; None if `reading` finds the end of the stream before them."""
-    answering = asyncio.ensure_future(stream.answer(message))
-    try:
-        await asyncio.wait({answering, reading}, return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done() and reading.result() is not grpc.aio.EOF:
-            await asyncio.wait({answering})
-        return answering.result() if answering.done() else None
-    finally:
-        if not answering.done():
-            answering.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await answering
 
 
 class ExtProcServer:
@@ -122,8 +73,8 @@ class ExtProcServer:
         """Serve `new_handler`; call `start` in the event loop that shall run it."""
         self._settings = settings
         self._processor = ExternalProcessor(new_handler, settings)
-        self._health = health.aio.HealthServicer()
-        self._server: grpc.aio.Server | None = None
+        self._health = Health()
+        self._server: GrpcServer | None = None
 
     async def start(self) -> int:
         """Listen, alive but not ready; returns the port.
@@ -134,40 +85,32 @@ class ExtProcServer:
         # Envoy notices a body over its limit after reading up to as much again; such a
         # message must arrive for the client to get 413 instead of a broken stream.
         limit = 2 * self._settings.max_body_bytes + HEADER_ROOM_BYTES
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", limit),
-                ("grpc.so_reuseport", 0),  # or a second gateway takes half of the traffic
-            ]
-        )
-        server.add_generic_rpc_handlers((self._processor.generic_handler(),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        host = self._settings.host
-        address = f"[{host}]" if ":" in host else host
-        address = f"{address}:{self._settings.port}"
+        process = f"/{SERVICE}/Process".encode("ascii")
+        methods = {process: self._processor.process, **self._health.methods()}
+        server = GrpcServer(methods, max_message_bytes=limit)
+        host, port = self._settings.host, self._settings.port
         try:
-            port = server.add_insecure_port(address)
-        except RuntimeError as exc:
+            port = await server.start(host, port)
+        except OSError as exc:
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             raise ConfigError(
                 f"cannot listen on {address} for Envoy; is the port taken? choose another"
             ) from exc
-        await server.start()
         self._server = server
-        await self._health.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+        self._health.set(LIVENESS, serving=True)
         await self.set_ready(ready=False)
         return port
 
     async def set_ready(self, *, ready: bool) -> None:
         """Tell whoever checks the health whether requests shall come here."""
-        status = health_pb2.HealthCheckResponse
         for name in READINESS:
-            await self._health.set(name, status.SERVING if ready else status.NOT_SERVING)
+            self._health.set(name, serving=ready)
 
     async def stop(self) -> None:
         """Turn unready, take no new streams, wait for those that run, end the rest."""
         if self._server is None:
             return
         await self.set_ready(ready=False)
+        self._health.close()
         await self._server.stop(self._settings.drain_s)
         self._server = None
