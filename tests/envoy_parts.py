@@ -80,6 +80,9 @@ class ScriptedHandler:
             return Forward(set_headers=named, body=body + b" and more")
         return Forward(set_headers=named, body=None if new is None else new.encode())
 
+    def unguarded(self) -> Forward:
+        return Forward()
+
     async def on_unavailable(self) -> None:
         return None
 
@@ -101,7 +104,7 @@ class ScriptedHandler:
         ready = text if end else text[:-1]
         return ready.replace(b"[NAME]", self.script.get("name", "[NAME]").encode())
 
-    def on_end(self, outcome: Outcome) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.outcomes[self.name] = outcome
 
     def _raise(self, phase: str) -> None:

@@ -176,6 +176,8 @@ class Script:
     seen: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     response_headers: list[dict[str, str]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    codes: list[str | None] = field(default_factory=list)
+    """Of errors that the door told with the outcomes."""
     interrupted: bool = False
 
 
@@ -204,6 +206,11 @@ class ScriptedHandler:
         assert step is not None
         return step
 
+    def unguarded(self) -> Forward:
+        step = next(self.steps)
+        assert isinstance(step, Forward)
+        return step
+
     async def on_unavailable(self) -> Forward | Immediate | None:
         return next(self.steps, None)
 
@@ -216,8 +223,9 @@ class ScriptedHandler:
         self._step("response_chunk")
         return self.script.change(chunk, end)
 
-    def on_end(self, outcome: Outcome) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.script.outcomes.append(outcome)
+        self.script.codes.append(code)
         self.script.ended.set()
 
 

@@ -28,6 +28,9 @@ class Passing:
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
         return Forward(model="stand-in", endpoints=(self.endpoint,))
 
+    def unguarded(self) -> Forward:
+        return Forward(model="stand-in", endpoints=(self.endpoint,))
+
     async def on_unavailable(self) -> None:
         return None
 
@@ -37,7 +40,7 @@ class Passing:
     async def on_response_chunk(self, chunk: bytes, *, end: bool) -> bytes:
         return chunk
 
-    def on_end(self, outcome: Outcome) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         pass
 
 

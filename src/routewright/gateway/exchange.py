@@ -52,6 +52,8 @@ class Outcome(Enum):
     """The client went away, or the gateway was stopped, before the answer was through."""
     FAILED = "failed"
     """The handler raised, and the configured failure took its place."""
+    BROKEN = "broken"
+    """No model answered, or its answer broke off."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,12 +105,17 @@ class RequestHandler(Protocol):
 
     The calls come in the order of the methods and never overlap. A `RequestError` from
     `on_request` is the client's mistake and becomes its 4xx. Any other exception is a failure
-    of the gateway: the door answers with its configured failure, calls nothing but `on_end`
-    afterwards, and logs the type of the exception, never its text.
+    of the gateway: the door answers with its configured failure or sends the request where
+    `unguarded` says, calls nothing but `on_end` afterwards, and logs the type of the
+    exception, never its text.
     """
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
         """Decide what happens to the request, of which `body` is all; cancelled on abort."""
+        ...
+
+    def unguarded(self) -> Forward:
+        """Where the request goes when `on_request` failed and the operator lets it pass."""
         ...
 
     async def on_unavailable(self) -> Forward | Immediate | None:
@@ -127,8 +134,14 @@ class RequestHandler(Protocol):
         """What the client gets for `chunk`; with `end`, also all that was held back."""
         ...
 
-    def on_end(self, outcome: Outcome) -> None:
-        """Called once, last, whatever happened; must not raise."""
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
+        """Called once, last, whatever happened; must not raise.
+
+        Args:
+            outcome: how it ended.
+            code: of the error that ended it, if the door knows of one and the handler does
+                not; of the closed set ``code`` of `telemetry`.
+        """
         ...
 
 

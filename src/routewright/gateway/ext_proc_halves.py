@@ -54,6 +54,11 @@ TOO_LARGE = immediate_answer(
     error_answer(413, "the request body is larger than allowed", code="request_too_large")
 )
 
+ANSWERED_BY = "x-envoy-upstream-service-time"
+"""Header that Envoy puts into every answer of a server, and into none of its own."""
+UNANSWERED = {"502": "upstream", "503": "upstream", "504": "timeout"}
+"""Codes of errors, by the status that Envoy answers when no server did."""
+
 
 @dataclass(slots=True)
 class BodyModes:
@@ -105,6 +110,8 @@ class RequestHalf:
     replies_to_body: Replies = field(default_factory=list)
     overridden: bool = False
     decided: bool = False
+    refused: str | None = None
+    """Code of the error for which the body was not read."""
 
     async def on_headers(self, message: HttpHeaders) -> Replies:
         """Decide if there is no body; else let Envoy send it."""
@@ -125,7 +132,7 @@ class RequestHalf:
             # Envoy may send the end of a large body twice (envoy issue 46237).
             return [] if duplex else self.replies_to_body
         if not self.gathered.add(message.body):
-            self.decided = True
+            self.decided, self.refused = True, "too_large"
             return [immediate(TOO_LARGE)]
         if self.overridden and not message.end_of_stream:
             logger.error(
@@ -186,10 +193,14 @@ class ResponseHalf:
     replies_to_body: Replies = field(default_factory=list)
     sized: bool = False
     ended: bool = False
+    unanswered: str | None = None
+    """Code of the error if Envoy answered because no model did."""
 
     async def on_headers(self, message: HttpHeaders) -> Replies:
         """Ask for the plan and set Envoy's mode for it."""
         headers = read_headers(message.headers)
+        if ANSWERED_BY not in headers:
+            self.unanswered = UNANSWERED.get(headers.get(":status", ""))
         plan = await self.handler.on_response_headers(headers)
         if isinstance(plan, Immediate):
             self.ended = True

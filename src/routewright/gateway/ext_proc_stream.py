@@ -17,6 +17,9 @@ from routewright.gateway.ext_proc_messages import (
 )
 from routewright.gateway.guarded import FAILURE, GuardedHandler, OnError
 
+_REFUSALS = {"408": "request_timeout", "413": "too_large"}
+"""Codes of errors, by the status that Envoy answers to a request it has not got in full."""
+
 
 class ExtProcStream:
     """Replies to Envoy's messages about one request, in their order."""
@@ -68,8 +71,10 @@ class ExtProcStream:
         if kind == "response_headers" and not self._request.decided:
             # Envoy answers by itself, say 408 or 413, before the request was whole.
             headers = read_headers(message.response_headers.headers)
-            if headers.get(":status", "").startswith("2"):
+            status = headers.get(":status", "")
+            if status.startswith("2"):
                 raise ValueError("a model answered a request that was not asked about")
+            self._request.refused = _REFUSALS.get(status, "error")
             return [response_headers(common())]
         if kind == "response_headers":
             return await self._response.on_headers(message.response_headers)
@@ -81,5 +86,7 @@ class ExtProcStream:
 
     def close(self) -> None:
         """The stream is over: tell the handler whether its answer was."""
-        complete = self._answered or self._response.ended
-        self.handler.end(Outcome.COMPLETE if complete else Outcome.ABORTED)
+        refused, unanswered = self._request.refused, self._response.unanswered
+        complete = self._answered or self._response.ended or refused is not None
+        outcome = Outcome.COMPLETE if complete else Outcome.ABORTED
+        self.handler.end(Outcome.BROKEN if unanswered else outcome, refused or unanswered)

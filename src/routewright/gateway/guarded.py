@@ -53,7 +53,7 @@ class GuardedHandler:
     ended: bool = False
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
-        """The handler's decision; on failure the request goes on unchanged or is refused."""
+        """The handler's decision; on failure the request goes on unguarded or is refused."""
         try:
             return await self.inner.on_request(headers, body)
         except RequestError as exc:
@@ -62,7 +62,13 @@ class GuardedHandler:
             self.fail("request", exc)
             # A busy engine has not failed; or a flood would open the way around the guards.
             passes = self.on_error == "open" and not isinstance(exc, ServingError)
-            return Forward() if passes else _closed(exc)
+            return self._unguarded() if passes else _closed(exc)
+
+    def _unguarded(self) -> Forward | Immediate:
+        try:
+            return self.inner.unguarded()
+        except Exception:  # noqa: BLE001 - as above; the failure before it is noted
+            return FAILURE
 
     async def on_unavailable(self) -> Forward | Immediate | None:
         """Who stands by; on failure nobody."""
@@ -109,12 +115,12 @@ class GuardedHandler:
             places,
         )
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: Outcome, code: str | None = None) -> None:
         """Tell the handler how it ended; a failure outweighs what followed it."""
         if self.ended:
             return
         self.ended = True
         try:
-            self.inner.on_end(Outcome.FAILED if self.failed else outcome)
+            self.inner.on_end(Outcome.FAILED if self.failed else outcome, code)
         except Exception as exc:  # noqa: BLE001 - as above
             self.fail("end", exc)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from starlette.types import Receive, Scope, Send
 
-from routewright.errors import ConfigError
+from routewright.errors import ClosedError, ConfigError
 from routewright.gateway.bodies.failures import HttpAnswer
 from routewright.gateway.exchange import HandlerFactory
 from routewright.gateway.http_exchange import (
@@ -54,6 +54,8 @@ class HttpApp:
             raise ValueError(f"{scope['type']} is not served here")
         own = self._own_answer(scope)
         if own is not None:
+            if own is DRAINING:
+                self._around.telemetry.count("errors_total", door=DOOR, code=ClosedError.code)
             await _send(own, send, close=self.draining)
             return
         exchange = HttpExchange(self._new_handler(), self._around, scope, receive, send)

@@ -84,6 +84,8 @@ class HttpExchange:
         self._send = send
         self._begun = False
         self._outcome = Outcome.ABORTED
+        self._code: str | None = None
+        """Of an error that the handler does not know of."""
         self._interrupted = False
         self._task: asyncio.Task[None] | None = None
 
@@ -110,7 +112,7 @@ class HttpExchange:
             if not self._begun:
                 await self._answer(FAILURE)
         finally:
-            self._handler.end(self._outcome)
+            self._handler.end(self._outcome, self._code)
 
     def _interrupt(self) -> None:
         if self._task is not None and self._outcome is Outcome.ABORTED:
@@ -118,17 +120,19 @@ class HttpExchange:
             self._task.cancel()
 
     async def _fail_upstream(self, exc: UpstreamError) -> None:
-        self._around.telemetry.count("errors_total", door=DOOR, code=exc.code)
+        self._code = exc.code
         if self._begun:
             logger.warning("an answer broke off code=%s", exc.code)
         else:
             await self._answer(immediate_answer(failure(exc)))
+        self._outcome = Outcome.BROKEN
 
     async def _serve(self) -> None:
         headers = end_to_end(self._scope["headers"])
         if (name := first_not_utf8(headers)) is not None:
             said = f"the header {name} is not UTF-8"
-            refusal = immediate_answer(error_answer(400, said, code="request"))
+            self._code = "request"
+            refusal = immediate_answer(error_answer(400, said, code=self._code))
             await self._answer(refusal, close=True)
             return
         body = await self._read_body()
@@ -158,7 +162,7 @@ class HttpExchange:
     async def _refuse_body(self, unread: Unread) -> None:
         """Say why; one whose body is too large is heard out for a while before closing."""
         answer = REFUSALS[unread.code]
-        self._around.telemetry.count("errors_total", door=DOOR, code=unread.code)
+        self._code = unread.code
         await self._begin(answer.status, [*_sized(answer), *CLOSE])
         await self._write(answer.body)
         more = unread.more and unread.code == "too_large"

@@ -98,16 +98,21 @@ def _masked(
     return replace_texts(facts.endpoint, body, [masker.mask_again(text) for text in texts])
 
 
+def model_headers(deployment: Deployment, model: str) -> dict[str, str]:
+    """Headers that lead to the server of `model`, and open it."""
+    headers = {MODEL_HEADER: model}
+    if (destination := _destination(deployment.policy, model)) is not None:
+        headers[DESTINATION_HEADER] = destination
+    if (key := deployment.api_keys.get(model)) is not None:
+        headers["authorization"] = f"Bearer {key}"
+    return headers
+
+
 def request_headers(
     deployment: Deployment, decision: Decision, *, masked: bool
 ) -> dict[str, str]:
-    """Headers for the model's server."""
-    headers = {MODEL_HEADER: decision.model}
-    if (destination := _destination(deployment.policy, decision.model)) is not None:
-        headers[DESTINATION_HEADER] = destination
-    key = deployment.api_keys.get(decision.model)
-    if key is not None:
-        headers["authorization"] = f"Bearer {key}"
+    """Headers for the model's server, for a decision."""
+    headers = model_headers(deployment, decision.model)
     if masked:
         headers["accept-encoding"] = "identity"  # or values could not be put back
     return headers

@@ -19,6 +19,7 @@ from routewright.gateway.bodies.reading import (
     parse_body,
     read_request,
 )
+from routewright.gateway.bodies.rewriting import set_model
 from routewright.gateway.bodies.texts import ENDPOINTS
 from routewright.gateway.engine import Deployment, Engine
 from routewright.gateway.exchange import (
@@ -37,6 +38,7 @@ from routewright.gateway.outgoing import (
     Outgoing,
     answer_headers,
     blocked_types,
+    model_headers,
     outgoing,
     request_headers,
 )
@@ -94,6 +96,7 @@ class PipelineHandler:
         self._engine = engine
         self._record = record
         self._observers = observers
+        self._body: dict[str, Any] | None = None
         self._request: _Request | None = None
         self._decision: Decision | None = None
         self._waiting: list[str] = []
@@ -143,7 +146,7 @@ class PipelineHandler:
             return self._answer(answer, "refused")
 
         check_charset(headers.get("content-type", ""))
-        parsed = await _in_thread(len(body), parse_body, body)
+        parsed = self._body = await _in_thread(len(body), parse_body, body)
         facts = await _in_thread(len(body), read_request, endpoint, parsed)
         history = History.of(
             self._engine.conversations, deployment.policy, headers, facts, parsed
@@ -162,6 +165,21 @@ class PipelineHandler:
             return self._blocked(decision)
         self._waiting = [m for m in decision.candidates if m != decision.model]
         return await self._forward(decision)
+
+    def unguarded(self) -> Forward:
+        """The default model, with the body as it came but for the model's name."""
+        deployment = self._engine.deployment
+        name = self._record.model = deployment.policy.default_model
+        model = deployment.policy.models[name]
+        body = None
+        if self._body is not None:
+            body = dump_json(set_model(self._body, model.served_name or name))
+        return Forward(
+            set_headers=model_headers(deployment, name),
+            body=body,
+            model=name,
+            endpoints=model.endpoints,
+        )
 
     async def on_unavailable(self) -> Forward | Immediate | None:
         """The next model that stands by and that the guards let the request go to."""
@@ -206,7 +224,7 @@ class PipelineHandler:
             return piece + self._stream.finish() if end else piece
         return await _in_thread(len(chunk), self._unmask_whole, chunk)
 
-    def on_end(self, outcome: Outcome) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         """Tell the observers."""
         record = self._record
         record.duration_s = record.elapsed_s()
@@ -214,9 +232,10 @@ class PipelineHandler:
             record.outcome = "refused"
         if outcome is Outcome.ABORTED and record.outcome in {"forwarded", "refused"}:
             record.outcome = "aborted"
-        if outcome is Outcome.FAILED:
+        if outcome in {Outcome.FAILED, Outcome.BROKEN}:
             record.outcome = "failed"
-            record.error = record.error or "internal"
+        unknown = "internal" if outcome is Outcome.FAILED else None
+        record.error = record.error or code or unknown
         self._engine.telemetry.gauge("in_flight_requests", -1, door=record.door)
         for observe in self._observers:
             observe(record)

@@ -130,8 +130,8 @@ class GatewaySettings:
     metrics: Listen | None = field(default_factory=lambda: Listen(port=9190))
     """Health and metrics alone, for a scraper."""
     on_error: Literal["closed", "open"] = "closed"
-    """What a failure outside the guards means: a 5xx, or the request goes on unchanged. An
-    overloaded gateway answers 429 in any case."""
+    """What a failure outside the guards means: a 5xx, or the request goes on to the default
+    model. An overloaded gateway answers 429 in any case."""
     deadline_s: float = 60.0
     """How long the classification of one request may take."""
     max_body_bytes: int = 8 * 1024 * 1024

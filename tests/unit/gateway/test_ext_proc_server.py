@@ -58,6 +58,9 @@ class Thinker:
             raise
         return Forward()
 
+    def unguarded(self) -> Forward:
+        return Forward()
+
     async def on_unavailable(self) -> None:
         return None
 
@@ -67,7 +70,7 @@ class Thinker:
     async def on_response_chunk(self, chunk: bytes, *, end: bool) -> bytes:
         return chunk
 
-    def on_end(self, outcome: Outcome) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.outcome = outcome
         self.ended.set()
 

@@ -50,10 +50,14 @@ class Recorder:
     failure: Exception = field(default_factory=lambda: RuntimeError("the canary sings"))
     seen: list[Any] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    codes: list[str | None] = field(default_factory=list)
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
         self.note("request", dict(headers), body)
         return self.action
+
+    def unguarded(self) -> Forward:
+        return Forward()
 
     async def on_unavailable(self) -> None: ...
 
@@ -65,8 +69,9 @@ class Recorder:
         self.note("chunk", chunk, end)
         return chunk.upper() + (b"!" if end else b"")
 
-    def on_end(self, outcome: Outcome) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.outcomes.append(outcome)
+        self.codes.append(code)
 
     def note(self, phase: str, *what: Any) -> None:
         self.seen.append((phase, *what))

@@ -1,0 +1,226 @@
+"""How requests are counted that ended without a model's whole answer, at both doors."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from tests.gateway_parts import MATH, NEUTRAL, Gateway, chat, make_gateway
+from tests.http_parts import (
+    EVENTS,
+    Answer,
+    Client,
+    Received,
+    code,
+    echo,
+    listening,
+    play,
+)
+
+from routewright.gateway._proto.ext_proc_pb2 import (
+    HeaderMap,
+    HeaderValue,
+    HttpBody,
+    HttpHeaders,
+    ProcessingMode,
+    ProcessingRequest,
+    ProcessingResponse,
+    ProtocolConfiguration,
+)
+from routewright.gateway.ext_proc_stream import ExtProcStream
+from routewright.gateway.http import HttpDoor
+
+CHAT = "/v1/chat/completions"
+BODY = json.dumps(chat(NEUTRAL)).encode()
+
+
+def counted(gateway: Gateway, name: str) -> dict[str, float]:
+    """The series of a counter with an amount, by their labels as Prometheus writes them."""
+    lines = gateway.telemetry.render().decode().splitlines()
+    found = (line.partition(f"routewright_{name}")[2].rpartition(" ") for line in lines)
+    return {labels: float(amount) for labels, _, amount in found if labels.startswith("{")}
+
+
+def ended_as(gateway: Gateway, door: str, outcome: str, error: str | None) -> None:
+    """One request was counted, so, and one error if any."""
+    endpoint = gateway.records[-1].endpoint
+    labels = f'{{door="{door}",endpoint="{endpoint}",outcome="{outcome}"}}'
+    assert counted(gateway, "requests_total") == {labels: 1.0}
+    errors = {} if error is None else {f'{{code="{error}",door="{door}"}}': 1.0}
+    assert counted(gateway, "errors_total") == errors
+
+
+@asynccontextmanager
+async def standalone(
+    answer: Answer | None = None, **settings: Any
+) -> AsyncIterator[tuple[Gateway, Client]]:
+    """A door to the whole pipeline; its models answer so, or are down."""
+    async with listening(answer or echo) as server:
+        url = "http://127.0.0.1:9" if answer is None else server.endpoint.url
+        models = {name: {"endpoints": url} for name in ("small", "large")}
+        gateway = make_gateway({"models": models}, settings={"http": {"port": 0}, **settings})
+        door = HttpDoor(
+            partial(gateway.pipeline.handler, "http"),
+            gateway.engine.settings,
+            gateway.telemetry,
+            lambda: True,
+        )
+        port = await door.start()
+        client = Client(*await asyncio.open_connection("127.0.0.1", port))
+        try:
+            yield gateway, client
+        finally:
+            await client.close()
+            await door.stop(0.1)
+            await gateway.engine.close()
+
+
+def test_a_model_that_is_down_is_a_failed_request() -> None:
+    async def scene() -> None:
+        async with standalone() as (gateway, client):
+            status, answer = await client.ask(BODY, path=CHAT)
+            assert (status, code(answer)) == (502, "upstream")
+            ended_as(gateway, "http", "failed", "upstream")
+
+    play(scene)
+
+
+def test_an_answer_that_breaks_off_is_a_failed_request() -> None:
+    async def half(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(EVENTS + b"4\r\nhalf\r\n")
+        writer.close()
+
+    async def scene() -> None:
+        async with standalone(half) as (gateway, client):
+            await client.post(BODY, path=CHAT)
+            assert b"200 OK" in await client.head()
+            await client.rest()
+            ended_as(gateway, "http", "failed", "upstream")
+
+    play(scene)
+
+
+def test_an_answered_request_is_a_forwarded_one_and_no_error() -> None:
+    async def scene() -> None:
+        async with standalone(echo) as (gateway, client):
+            assert (await client.ask(BODY, path=CHAT))[0] == 200
+            ended_as(gateway, "http", "forwarded", None)
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("size", "line", "error"),
+    [(2000, "x-a: 1", "too_large"), (20, "x-a: \xff", "request")],
+)
+def test_what_the_door_itself_refuses_is_counted_once(size: int, line: str, error: str) -> None:
+    async def scene() -> None:
+        async with standalone(echo, max_body_bytes=1000) as (gateway, client):
+            await client.post(b"x" * size, line, path=CHAT)
+            assert (await client.answer())[0] in (400, 413)
+            await client.rest()
+            ended_as(gateway, "http", "refused", error)
+
+    play(scene)
+
+
+def test_a_gateway_that_fails_open_asks_the_default_model_and_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("canary: the prompt was here")
+
+    async def scene() -> None:
+        async with standalone(echo, on_error="open") as (gateway, client):
+            monkeypatch.setattr(gateway.engine, "classify", fail)
+            status, answer = await client.ask(json.dumps(chat(MATH)).encode(), path=CHAT)
+            assert status == 200
+            assert json.loads(answer.body) == {**chat(MATH), "model": "small"}
+            ended_as(gateway, "http", "failed", "internal")
+
+    play(scene)
+
+
+def header_map(**headers: str) -> HttpHeaders:
+    values = [HeaderValue(key=k, raw_value=v.encode()) for k, v in headers.items()]
+    return HttpHeaders(headers=HeaderMap(headers=values))
+
+
+def told(status: int, **headers: str) -> ProcessingRequest:
+    """Headers of an answer."""
+    return ProcessingRequest(response_headers=header_map(**{":status": str(status)}, **headers))
+
+
+HEAD = ProcessingRequest(
+    request_headers=header_map(**{":path": CHAT, ":method": "POST"}),
+    protocol_config=ProtocolConfiguration(
+        request_body_mode=ProcessingMode.BUFFERED, response_body_mode=ProcessingMode.NONE
+    ),
+)
+WHOLE = ProcessingRequest(request_body=HttpBody(body=BODY, end_of_stream=True))
+HUGE = ProcessingRequest(request_body=HttpBody(body=b"x" * 2000, end_of_stream=True))
+SERVED = {"x-envoy-upstream-service-time": "1"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "outcome", "error"),
+    [
+        ([HEAD, WHOLE, told(200, **SERVED)], "forwarded", None),
+        ([HEAD, WHOLE, told(503, **SERVED)], "forwarded", None),
+        ([HEAD, WHOLE, told(503)], "failed", "upstream"),
+        ([HEAD, WHOLE, told(504)], "failed", "timeout"),
+        ([HEAD, HUGE], "refused", "too_large"),
+        ([HEAD, told(413)], "refused", "too_large"),
+        ([HEAD, told(408)], "refused", "request_timeout"),
+        ([HEAD, told(400)], "refused", "error"),
+        ([HEAD], "aborted", None),
+        ([HEAD, WHOLE], "aborted", None),
+    ],
+)
+def test_envoys_requests_are_counted_by_who_answered(
+    messages: list[ProcessingRequest], outcome: str, error: str | None
+) -> None:
+    async def scene() -> None:
+        gateway = make_gateway()
+        handler = gateway.pipeline.handler("ext_proc")
+        stream = ExtProcStream(handler, on_error="closed", max_body_bytes=1000)
+        for message in messages:
+            await stream.answer(message)
+        stream.close()
+        await gateway.engine.close()
+        ended_as(gateway, "ext_proc", outcome, error)
+
+    play(scene)
+
+
+def test_envoy_sends_what_fails_open_to_the_default_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError
+
+    async def scene() -> None:
+        gateway = make_gateway()
+        monkeypatch.setattr(gateway.engine, "classify", fail)
+        handler = gateway.pipeline.handler("ext_proc")
+        stream = ExtProcStream(handler, on_error="open", max_body_bytes=1000)
+        await stream.answer(HEAD)
+        (reply,) = await stream.answer(WHOLE)
+        assert named(reply) == "small"
+        await stream.answer(told(200, **SERVED))
+        stream.close()
+        await gateway.engine.close()
+        ended_as(gateway, "ext_proc", "failed", "internal")
+
+    play(scene)
+
+
+def named(reply: ProcessingResponse) -> str:
+    """The model that Envoy is told."""
+    common = reply.request_body.response
+    headers = {o.header.key: o.header.raw_value for o in common.header_mutation.set_headers}
+    assert json.loads(common.body_mutation.body)["model"] == "small"
+    return headers["x-selected-model"].decode()
