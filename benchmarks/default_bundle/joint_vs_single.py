@@ -1,21 +1,19 @@
-"""Does one joint model do as well as a model for each task?
+"""Does one joint model do as well as a model for each task, trained on the same rows?
 
-    python -m benchmarks.default_bundle.joint_vs_single --bundle BUNDLE --runs runs --train
+    python -m benchmarks.default_bundle.joint_vs_single --runs runs/budget --train --readme
 
-Each task: the joint bundle against the bundle of recipes/TASK-minilm.yaml, on the same rows, in
-processes of their own; differences are joint minus single, with paired bootstrap intervals. The
-single-task runs are taken from ``--runs`` where complete. They train on their own rows of the
-recipe, which may be fewer than the joint recipe's: the numbers of rows stand in the table.
-``--joint-run`` names the run folder of the bundle, for its time and rows.
+One model of recipes/router-minilm-small.yaml against four, each of the same recipe cut to one
+task: the same rows, epochs, learning rates and seed. Both answer the same rows, in processes of
+their own; differences are joint minus single, with paired bootstrap intervals over rows. The
+budget is small: it compares ways of training, and is no measure of the bundle that ships.
+Complete runs are not repeated, interrupted ones go on.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.default_bundle.lora_vs_full import RECIPES, minutes
 from benchmarks.default_bundle.records import (
     FILES,
     MAIN,
@@ -27,9 +25,18 @@ from benchmarks.default_bundle.records import (
     new_parser,
     number,
 )
+from benchmarks.default_bundle.small_budget import (
+    add_recipe_option,
+    budget_line,
+    joint,
+    read_budget,
+    single,
+)
 from benchmarks.default_bundle.training_runs import (
     Variant,
+    add_run_options,
     finished_run,
+    minutes,
     missing_line,
     recorded,
 )
@@ -41,23 +48,23 @@ ALLOWED_POINTS = 0.5
 
 
 def compare_task(
-    task: str, joint: Path, single: Path, data: Path, limit: int | None
+    task: str, joint_run: Path, single_run: Path, data: Path, limit: int | None
 ) -> dict[str, Any]:
     """Both models on the same rows; the difference is joint minus single."""
     request = MeasurementRequest(target="", task=task, data=str(data), limit=limit)
-    comparison = compare([single / "bundle", joint], request)
-    ours, theirs = comparison.targets[1], comparison.targets[0]
+    comparison = compare([single_run / "bundle", joint_run / "bundle"], request)
+    theirs, ours = comparison.targets
     return {
         "task": task,
         "metric": MAIN[task],
         "joint": ours,
         "single": theirs,
         "difference": comparison.differences[0].metrics[MAIN[task]],
-        "single_run": recorded(single),
+        "single_run": recorded(single_run),
     }
 
 
-def table(rows: Sequence[Mapping[str, Any]], joint: Mapping[str, Any] | None) -> str:
+def table(rows: Sequence[Mapping[str, Any]], joint_run: Mapping[str, Any]) -> str:
     """A row a task, then what either way costs as a whole."""
     cells = []
     for row in rows:
@@ -71,64 +78,78 @@ def table(rows: Sequence[Mapping[str, Any]], joint: Mapping[str, Any] | None) ->
                 interval(row["single"].metrics[row["metric"]]),
                 interval(row["difference"]),
                 "yes" if kept else "**no**",
+                *(_confidences(row[model]) for model in ("joint", "single")),
                 number(row["joint"].latency_p50_ms, 1),
                 number(row["single"].latency_p50_ms, 1),
                 f"{row['single_run']['num_rows']:,}",
                 minutes(row["single_run"]["train_s"]),
-                megabytes(row["single"].size_bytes),
             ]
         )
     head = (
         "task", "metric", "joint", "single", "joint - single", "within 0.5 points",
-        "joint ms", "single ms", "single: rows", "single: time", "single: size",
+        "joint: confidence right / wrong", "single: confidence right / wrong",
+        "joint ms", "single ms", "training rows", "single: time",
     )  # fmt: skip
-    text = markdown(head, cells, left=2)
-    if rows:
-        time_s = sum(row["single_run"]["train_s"] or 0 for row in rows)
-        size = sum(row["single"].size_bytes for row in rows)
-        latency = sum(row["single"].latency_p50_ms for row in rows)
-        ours = rows[0]["joint"]
-        text += (
-            f"\nAll {len(rows)} single models: {minutes(time_s)} of training, "
-            f"{megabytes(size)}, {latency:.1f} ms for a text (sum of medians, each task on its "
-            f"own rows); the joint one: {minutes(joint['train_s'] if joint else None)}, "
-            f"{megabytes(ours.size_bytes)}, one pass.\n"
+    runs = [row["single_run"] for row in rows]
+    costs = [
+        [
+            name,
+            minutes(sum(run["train_s"] for run in group)),
+            megabytes(max(run["peak_memory_bytes"] for run in group)),
+            megabytes(sum(run["model_bytes"] for run in group)),
+            f"{sum(run['num_trainable_parameters'] for run in group):,}",
+            number(latency, 1),
+        ]
+        for name, group, latency in (
+            ("one joint model", [joint_run], max(r["joint"].latency_p50_ms for r in rows)),
+            (f"{len(runs)} single models", runs, sum(r["single"].latency_p50_ms for r in rows)),
         )
-    return text
+    ]
+    columns = (
+        "models", "training", "peak memory (largest process)", "weights on disk",
+        "trained parameters", "ms for a text, all tasks",
+    )  # fmt: skip
+    return "\n".join([markdown(head, cells, left=2), markdown(columns, costs)])
+
+
+def _confidences(measured: Any) -> str:
+    right, wrong = measured.confidence_right, measured.confidence_wrong
+    return f"{number(right, 3)} / {number(wrong, 3)}"
 
 
 def main() -> None:
-    parser = new_parser(__doc__)
-    parser.add_argument("--joint-run", type=Path, help="run folder of the bundle")
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser = new_parser(__doc__, bundle=False)
     parser.add_argument("--tasks", nargs="*", default=list(FILES), choices=list(FILES))
     parser.add_argument("--split", choices=SPLITS, default="validation")
     parser.add_argument("--limit", type=int, help="rows of each split: a stratified sample")
-    parser.add_argument("--train", action="store_true", help="train what is missing")
+    add_recipe_option(parser)
+    add_run_options(parser, "runs/budget")
     args = parser.parse_args()
     record = Record("joint_vs_single", (__doc__ or "").splitlines()[0], args, perf_counter())
-    joint = None
-    if args.joint_run is not None:
-        joint = json.loads((args.joint_run / "run.json").read_text(encoding="utf-8"))
-        joint = {key: joint.get(key) for key in ("train_s", "num_rows", "peak_memory_bytes")}
-    rows: list[dict[str, Any]] = []
+    recipe = read_budget(args)
     missing: list[Variant] = []
+    joint_run = finished_run(joint(recipe), args.runs, train=args.train)
+    if joint_run is None:
+        missing.append(joint(recipe))
+    rows: list[dict[str, Any]] = []
     for task in args.tasks:
-        variant = Variant(f"{task}-minilm", RECIPES / f"{task}-minilm.yaml")
-        run = finished_run(variant, args.runs, train=args.train)
+        run = finished_run(single(recipe, task), args.runs, train=args.train)
         if run is None:
-            missing.append(variant)
-            continue
-        data = args.data / FILES[task].format(args.split)
-        rows.append(compare_task(task, args.bundle, run, data, args.limit))
+            missing.append(single(recipe, task))
+        elif joint_run is not None:
+            data = args.data / FILES[task].format(args.split)
+            rows.append(compare_task(task, joint_run, run, data, args.limit))
+    costs = None if joint_run is None else recorded(joint_run)
     results = {
         "split": args.split,
-        "joint_run": joint,
+        "recipe": recipe,
+        "joint_run": costs,
         "tasks": rows,
         "missing": [v.name for v in missing],
     }
-    text = f"Split: {args.split}.\n\n{table(rows, joint)}\n{missing_line(missing)}"
-    record.write(results, text)
+    shown = table(rows, costs) if rows and costs is not None else ""
+    parts = [f"Split: {args.split}. {budget_line(recipe)}", shown, missing_line(missing)]
+    record.write(results, "\n".join(part for part in parts if part))
 
 
 if __name__ == "__main__":

@@ -5,21 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.default_bundle import acceptance, baselines, loso, loso_full, quality
+from benchmarks.default_bundle import acceptance, baselines, loso, quality
 from benchmarks.default_bundle.presidio import without_overlaps
 from benchmarks.default_bundle.quality_tables import Goal, quality_tables
-from benchmarks.default_bundle.records import FILES, HERE, README, Record, place_table
+from benchmarks.default_bundle.records import FILES, README, Record, place_table
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.tiny import write_tiny_bundle
 
 from routewright import Classifier
-from routewright.config import to_plain
 from routewright.labels import Span
 from routewright.tasks import BUILT_IN, CATEGORY, INTENT, JAILBREAK, PII
-from routewright.train.recipe import load_recipe, parse_recipe
 
-RECIPES = HERE.parent.parent / "recipes"
 SOURCES = ("red", "green", "blue")
 
 
@@ -114,7 +111,7 @@ def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "name",
     ["quality", "acceptance", "baselines", "presidio", "loso", "loso-family", "lora_vs_full",
-     "loso-full-jailbreak", "loso-full-intent", "joint_vs_single"],
+     "loso-full-jailbreak", "loso-full-intent", "joint_vs_single", "training_time"],
 )  # fmt: skip
 def test_the_readme_has_a_place_for_every_table(name: str) -> None:
     text = README.read_text("utf-8")
@@ -172,17 +169,6 @@ def test_a_mean_leaves_out_sources_with_too_few_rows() -> None:
     ]
     expected = {"recall": 1.0, "num_attack_sources": 1, "fpr": 0.5, "num_benign_sources": 1}
     assert loso.means("jailbreak", rows) == expected
-
-
-@pytest.mark.parametrize("task", loso_full.TASKS)
-def test_a_recipe_without_a_source_still_is_a_recipe(task: str) -> None:
-    recipe = to_plain(load_recipe(RECIPES / "default.yaml"))
-    plain = loso_full.recipe_without(recipe, task, "clinc150", 1.0)
-    parsed = parse_recipe(plain, source="test")
-    specs = [*parsed.tasks[task].train, *parsed.tasks[task].validation]
-    assert list(parsed.tasks) == [task]
-    assert all("clinc150" in s.drop["source"] for s in specs if s.synthetic is None)
-    assert not parsed.tasks[task].test
 
 
 def test_the_linear_baseline_learns_what_is_easy(data: Path) -> None:
