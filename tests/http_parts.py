@@ -177,7 +177,6 @@ class Script:
     response_headers: list[dict[str, str]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     codes: list[str | None] = field(default_factory=list)
-    """Of errors that the door told with the outcomes."""
     interrupted: bool = False
 
 
@@ -263,7 +262,6 @@ class Running:
     port: int
     telemetry: Telemetry
     state: dict[str, bool]
-
     clients: list["Client"] = field(default_factory=list)
 
     async def connect(self) -> "Client":

@@ -63,6 +63,11 @@ class Whole:
         """Bodies that reached a model's server."""
         return [seen.body for seen in self.apps[model].state.requests]
 
+    def counted(self, name: str, **labels: str) -> float:
+        """The present amount of a counter."""
+        found = self.gateway.telemetry.registry.get_sample_value(f"routewright_{name}", labels)
+        return found or 0.0
+
     def policy(self, **changes: Any) -> None:
         """Serve by another policy from now on."""
         models = {
@@ -85,6 +90,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         stack.callback(loop.close)
         apps = {name: create_app(name) for name in ("small", "large")}
         ports = {name: stack.enter_context(serving(app, loop)) for name, app in apps.items()}
+        ports["down"] = 9  # where nobody listens
         gateway = loop.run(_call(make_gateway))
         gateway.engine.ready = True
         stack.callback(lambda: loop.run(gateway.engine.close()))
@@ -145,6 +151,38 @@ def test_a_stream_is_the_clients_own(whole: Whole, door: str) -> None:
         pieces = [e.choices[0].delta.content or "" for e in events if e.choices]
     assert "".join(pieces) == f"small (small) heard: {NEUTRAL}"
     assert len(pieces) > 3
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_what_goes_on_from_a_response_stays_with_its_model(
+    whole: Whole, door: str, streamed: bool
+) -> None:
+    client = whole.openai(door)
+    if streamed:
+        with client.responses.create(model="auto", input=MATH, stream=True) as events:
+            (told,) = [e.response.id for e in events if e.type == "response.created"]
+    else:
+        told = client.responses.create(model="auto", input=MATH).id
+    following = client.responses.with_raw_response.create(
+        model="auto", input=NEUTRAL, previous_response_id=told
+    )
+    assert following.headers["x-vsr-selected-model"] == "large"
+    assert following.headers["x-routewright-decision"] == "kept"
+
+
+def test_a_model_that_is_down_makes_a_failed_request(whole: Whole, door: str) -> None:
+    name = {"envoy": "ext_proc", "http": "http"}[door]
+    series = (
+        ("requests_total", {"door": name, "endpoint": "chat", "outcome": "failed"}),
+        ("errors_total", {"door": name, "code": "upstream"}),
+    )
+    before = [whole.counted(metric, **labels) for metric, labels in series]
+    assert ask(whole, door, NEUTRAL, model="down").status_code in {502, 503}
+
+    def counted_once() -> bool:
+        return [whole.counted(m, **labels) for m, labels in series] == [n + 1 for n in before]
+
+    wait_until(counted_once, "the count of the failure")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])

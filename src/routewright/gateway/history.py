@@ -1,7 +1,8 @@
 """What a request's conversation was given before, and what to remember of this turn.
 
-A session is known by the client's header. A tool loop is known by the conversation up to the
-user's last message, which every request of the loop repeats.
+A session is known by the client's header, or by the conversation that a model's server keeps.
+A tool loop is known by the conversation up to the user's last message, which every request of
+the loop repeats. A turn that goes on from an answer is known by that answer's id.
 """
 
 from collections.abc import Mapping
@@ -21,9 +22,15 @@ class History:
     """The past of one request's conversation."""
 
     conversations: Conversations
+    caller: str
+    """The client's credentials: with others there are other conversations."""
     names: tuple[bytes, ...]
     """Under which this turn is remembered."""
     session: str | None
+    continues_answer: bool
+    """Whether the request goes on from what a model's server keeps, and `previous` knows."""
+    keeps_answer: bool
+    """Whether another request may go on from this one's answer, so that its id matters."""
     previous: Turn | None
 
     @classmethod
@@ -35,7 +42,7 @@ class History:
         facts: RequestFacts,
         body: Mapping[str, Any],
     ) -> "History":
-        """Look up what was given before; clients with other credentials have other sessions."""
+        """Look up what was given before."""
         settings, caller = policy.conversation, headers.get("authorization", "")
         session = (
             headers.get(settings.session_header.lower()) if settings.session_header else None
@@ -43,18 +50,46 @@ class History:
         names = []
         if session:
             names.append(conversations.name(["session", caller, session]))
+        sessions = len(names)
         if settings.keep_in_tool_loop and (facts.open_tool_loop or _may_loop(facts, policy)):
             opening = _up_to_last_user(body)
             names.append(conversations.name(["loop", caller, facts.endpoint, opening]))
-        asked = names if facts.open_tool_loop else names[: 1 if session else 0]
+        asked = names if facts.open_tool_loop else names[:sessions]
         found = (conversations.find(name) for name in reversed(asked))
         previous = next((turn for turn in found if turn is not None), None)
-        return cls(conversations, tuple(names), session or None, previous)
+        stored = facts.endpoint == "responses" and settings.keep_by_response_id
+        kept = _kept_by_server(body) if stored else []
+        own = (conversations.find(conversations.name([*kind, caller])) for kind in kept)
+        continued = next((turn for turn in own if turn is not None), None)
+        names += [conversations.name([*k, caller]) for k in kept if k[0] == "conversation"]
+        return cls(
+            conversations,
+            caller,
+            tuple(names),
+            session or None,
+            continued is not None,
+            stored and body.get("store") is not False,
+            continued or previous,
+        )
 
     def note(self, decision: Decision) -> None:
         """Remember what this turn was given."""
         for name in self.names:
             self.conversations.note(name, Turn(decision.model, decision.name))
+
+    def note_answer(self, decision: Decision, answer_id: str) -> None:
+        """Remember whose answer has this id."""
+        name = self.conversations.name(["answer", answer_id, self.caller])
+        self.conversations.note(name, Turn(decision.model, decision.name))
+
+
+def _kept_by_server(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the request names that its model's server keeps."""
+    conversation = body.get("conversation")
+    if isinstance(conversation, dict):
+        conversation = conversation.get("id")
+    named = [("answer", body.get("previous_response_id")), ("conversation", conversation)]
+    return [(kind, name) for kind, name in named if isinstance(name, str) and name]
 
 
 def _may_loop(facts: RequestFacts, policy: Policy) -> bool:

@@ -1,10 +1,18 @@
 """JSON on the wire: read strictly, because two readers must not see two different bodies."""
 
+import asyncio
 import json
 import math
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from routewright.errors import RequestError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LARGE_BYTES = 128 * 1024
+"""Bodies from this size on are read and written in a thread."""
 
 
 def parse_json(raw: bytes | str) -> Any:
@@ -56,3 +64,10 @@ def _finite(digits: str) -> float:
 
 def _no_constant(_: str) -> NoReturn:
     raise RequestError("the body has NaN or an infinity, which JSON does not know")
+
+
+async def in_thread(size: int, function: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
+    """Call `function`; in a thread if `size` bytes would keep the event loop."""
+    if size < _LARGE_BYTES:
+        return function(*args, **kw)
+    return await asyncio.to_thread(function, *args, **kw)

@@ -48,6 +48,8 @@ class RequestRecord:
     """Found in the request, by entity type."""
     num_texts: int = 0
     num_tokens: int = 0
+    num_unread: int = 0
+    """Images, sounds, files and the like, which no guard has seen."""
     status: int | None = None
     """Of the answer, where the gateway knows it."""
     stages: list[Stage] = field(default_factory=list)
@@ -98,6 +100,8 @@ def counting(telemetry: Telemetry) -> Observer:
             telemetry.count("abstentions_total", task=task)
         for stage in record.stages:
             telemetry.observe("stage_seconds", stage.duration_s, stage=stage.name)
+        if record.num_unread:
+            telemetry.count("unread_parts_total", record.num_unread, door=door)
         _count_guards(telemetry, record)
 
     return observe
@@ -143,6 +147,7 @@ def logging_requests(record: RequestRecord) -> None:
         "added_s": record.added_s,
         "num_texts": record.num_texts,
         "num_tokens": record.num_tokens,
+        "num_unread": record.num_unread,
         "num_entities": sum(record.num_entities.values()),
         "code": record.error,
         "request_id": record.request_id,

@@ -109,12 +109,12 @@ def model_headers(deployment: Deployment, model: str) -> dict[str, str]:
 
 
 def request_headers(
-    deployment: Deployment, decision: Decision, *, masked: bool
+    deployment: Deployment, decision: Decision, *, readable: bool
 ) -> dict[str, str]:
-    """Headers for the model's server, for a decision."""
+    """Headers for the model's server, whose answer may have to be `readable` here."""
     headers = model_headers(deployment, decision.model)
-    if masked:
-        headers["accept-encoding"] = "identity"  # or values could not be put back
+    if readable:
+        headers["accept-encoding"] = "identity"
     return headers
 
 

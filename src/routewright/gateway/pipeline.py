@@ -6,13 +6,16 @@ One handler a request, the same for every door. Nothing here knows gRPC or socke
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, Literal
 
 from routewright.errors import RequestError, RoutewrightError
+from routewright.gateway.answering import AnswerReader
 from routewright.gateway.bodies.blocking import Block, block_answer
 from routewright.gateway.bodies.failures import HttpAnswer, error_answer
+from routewright.gateway.bodies.model_list import MODELS_PATH, models_answer
 from routewright.gateway.bodies.reading import (
     RequestFacts,
     check_charset,
@@ -23,7 +26,6 @@ from routewright.gateway.bodies.rewriting import set_model
 from routewright.gateway.bodies.texts import ENDPOINTS
 from routewright.gateway.engine import Deployment, Engine
 from routewright.gateway.exchange import (
-    BodyHandling,
     Forward,
     Headers,
     Immediate,
@@ -31,8 +33,8 @@ from routewright.gateway.exchange import (
     ResponsePlan,
 )
 from routewright.gateway.history import History
-from routewright.gateway.json_bytes import dump_json, parse_json
-from routewright.gateway.masking import Masker, unmask_answer
+from routewright.gateway.json_bytes import dump_json, in_thread
+from routewright.gateway.masking import Masker
 from routewright.gateway.observation import Observer, RequestRecord, Stage
 from routewright.gateway.outgoing import (
     Outgoing,
@@ -43,23 +45,16 @@ from routewright.gateway.outgoing import (
     request_headers,
 )
 from routewright.gateway.scan import Scan, scan
-from routewright.gateway.sse import SseUnmasker
 from routewright.policy.decision import Decision, decide, standing_by
 from routewright.policy.guards import GuardOutcome
-from routewright.policy.settings import Policy
 from routewright.policy.signals import Signals
 
 logger = logging.getLogger(__name__)
 
 Door = Literal["ext_proc", "http"]
-P = ParamSpec("P")
-T = TypeVar("T")
 
-MODELS_PATH = "/v1/models"
 OWN_HEADERS = ("x-vsr-", "x-routewright-")
 """What the gateway alone tells a client; a model server that sends them is not believed."""
-_LARGE_BYTES = 128 * 1024
-"""Bodies from this size on are read and written in a thread, for the event loop's sake."""
 
 
 class Pipeline:
@@ -101,9 +96,8 @@ class PipelineHandler:
         self._decision: Decision | None = None
         self._waiting: list[str] = []
         """Models that stand by."""
-        self._masker = Masker(())
+        self._reader = AnswerReader(Masker(()))
         self._headers: dict[str, str] = {}
-        self._stream: SseUnmasker | None = None
         engine.telemetry.gauge("in_flight_requests", 1, door=record.door)
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
@@ -134,7 +128,8 @@ class PipelineHandler:
         deployment = self._engine.deployment
         if path == MODELS_PATH or path.startswith(f"{MODELS_PATH}/"):
             record.endpoint = "models"
-            return self._answer(_models(deployment.policy, method, path), "answered")
+            answer = models_answer(deployment.policy, method, path)
+            return self._answer(answer, "answered" if answer.status < 400 else "refused")
         endpoint = ENDPOINTS.get(path)
         if endpoint is None:
             known = ", ".join([*ENDPOINTS, MODELS_PATH])
@@ -146,8 +141,9 @@ class PipelineHandler:
             return self._answer(answer, "refused")
 
         check_charset(headers.get("content-type", ""))
-        parsed = self._body = await _in_thread(len(body), parse_body, body)
-        facts = await _in_thread(len(body), read_request, endpoint, parsed)
+        parsed = self._body = await in_thread(len(body), parse_body, body)
+        facts = await in_thread(len(body), read_request, endpoint, parsed)
+        record.num_unread = facts.num_unread
         history = History.of(
             self._engine.conversations, deployment.policy, headers, facts, parsed
         )
@@ -198,18 +194,7 @@ class PipelineHandler:
     async def on_response_headers(self, headers: Headers) -> ResponsePlan | Immediate:
         """Add what was decided; look into the answer only if values must be put back."""
         self._record.status = _status(headers)
-        plan = BodyHandling.PASS
-        if (
-            self._masker.num_values
-            and headers.get("content-encoding", "identity") == "identity"
-        ):
-            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind == "text/event-stream":
-                plan = BodyHandling.STREAM
-                json_content = self._decided.facts.json_answer
-                self._stream = SseUnmasker(self._masker, json_content=json_content)
-            elif kind.endswith("json"):
-                plan = BodyHandling.WHOLE
+        plan = self._reader.plan(headers)
         forged = tuple(
             name
             for name in headers
@@ -219,10 +204,7 @@ class PipelineHandler:
 
     async def on_response_chunk(self, chunk: bytes, *, end: bool) -> bytes:
         """The answer with the values put back."""
-        if self._stream is not None:
-            piece = self._stream.feed(chunk)
-            return piece + self._stream.finish() if end else piece
-        return await _in_thread(len(chunk), self._unmask_whole, chunk)
+        return await self._reader.take(chunk, end=end)
 
     def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         """Tell the observers."""
@@ -239,14 +221,6 @@ class PipelineHandler:
         self._engine.telemetry.gauge("in_flight_requests", -1, door=record.door)
         for observe in self._observers:
             observe(record)
-
-    def _unmask_whole(self, chunk: bytes) -> bytes:
-        try:
-            answer = parse_json(chunk)
-        except RequestError:
-            return chunk  # not what it says it is; nothing of ours can be in it in full
-        json_content = self._decided.facts.json_answer
-        return dump_json(unmask_answer(answer, self._masker, json_content=json_content))
 
     def _note_scan(self, scanned: Scan) -> None:
         record = self._record
@@ -284,8 +258,14 @@ class PipelineHandler:
     async def _forward(self, decision: Decision) -> Forward:
         request = self._decided
         since_s = self._record.elapsed_s()
-        sent, body = await _in_thread(request.size, _write, request, decision)
-        self._masker = sent.masker
+        sent, body = await in_thread(request.size, _write, request, decision)
+        self._reader = AnswerReader(
+            sent.masker,
+            json_content=request.facts.json_answer,
+            tell_id=partial(request.history.note_answer, decision)
+            if request.history.keeps_answer
+            else None,
+        )
         deployment = request.deployment
         self._headers = self._told(decision, sent)
         since_s = self._record.stage("rewrite", since_s)
@@ -294,9 +274,7 @@ class PipelineHandler:
         request.history.note(decision)
         self._record.outcome = "forwarded"
         return Forward(
-            set_headers=request_headers(
-                deployment, decision, masked=bool(sent.masker.num_values)
-            ),
+            set_headers=request_headers(deployment, decision, readable=self._reader.looks),
             body=body,
             model=decision.model,
             endpoints=deployment.policy.models[decision.model].endpoints,
@@ -338,6 +316,7 @@ def _known(
         key=history.session or (user if isinstance(user, str) else "") or first,
         open_tool_loop=facts.open_tool_loop,
         in_session=history.session is not None,
+        continues_answer=history.continues_answer,
         previous_model=history.previous.model if history.previous else None,
         previous_decision=history.previous.decision if history.previous else None,
     )
@@ -356,29 +335,6 @@ def _refusal(
     return block_answer(facts.endpoint, block, stream=facts.stream)
 
 
-def _models(policy: Policy, method: str, path: str) -> HttpAnswer:
-    if method not in {"GET", "HEAD"}:
-        return error_answer(405, "use GET for this endpoint", code="method_not_allowed")
-    models = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "routewright"}
-        for name in dict.fromkeys([*policy.auto_models, *policy.models])
-    ]
-    if path == MODELS_PATH:
-        return HttpAnswer(200, dump_json({"object": "list", "data": models}))
-    name = path.removeprefix(f"{MODELS_PATH}/")
-    found = next((model for model in models if model["id"] == name), None)
-    if found is None:
-        return error_answer(404, "there is no such model", code="model_not_found")
-    return HttpAnswer(200, dump_json(found))
-
-
 def _status(headers: Headers) -> int | None:
     status = headers.get(":status", "")
     return int(status) if status.isdecimal() else None
-
-
-async def _in_thread(size: int, function: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
-    """Call `function`; in a thread if it has much to do."""
-    if size < _LARGE_BYTES:
-        return function(*args, **kw)
-    return await asyncio.to_thread(function, *args, **kw)

@@ -103,6 +103,10 @@ METRICS: tuple[MetricSpec, ...] = (
         "pii_entities_total", "counter", "Entities found in requests.",
         ("entity_type", "action"),
     ),
+    MetricSpec(
+        "unread_parts_total", "counter", "Images, sounds and files that no guard has seen.",
+        ("door",),
+    ),
     MetricSpec("errors_total", "counter", "Errors by code.", ("door", "code")),
     MetricSpec("stage_seconds", "histogram", "Time of a request in a stage.", ("stage",)),
     MetricSpec(

@@ -238,16 +238,19 @@ def _kept(signals: Signals, policy: Policy) -> _Route | None:
     """The conversation's own model, when it must not change."""
     loop = signals.open_tool_loop and policy.conversation.keep_in_tool_loop
     model = signals.previous_model
-    if model is None or model not in policy.models or not (loop or signals.in_session):
+    bound = loop or signals.continues_answer
+    if model is None or model not in policy.models or not (bound or signals.in_session):
         return None
     named = signals.requested_model
     if named is not None and named not in policy.auto_models and named != model:
         return None  # the client itself changes the model, perhaps to one that there is not
     why = "a tool loop is open" if loop else "the session has a model"
+    if signals.continues_answer:
+        why = "the request goes on from an answer"
     rule = next((d for d in policy.decisions if d.name == signals.previous_decision), None)
     own = next((c for c in rule.models if c.model == model), None) if rule else None
     candidates = [own or Candidate(model=model)]
-    if not loop:  # a session may move when its model is down; a tool loop is that model's own
+    if not bound:  # a session may move when its model is down; the rest is that model's own
         others = rule.models if rule else (Candidate(model=policy.default_model),)
         candidates += [c for c in others if c.model != model]
     return _Route("kept", rule, tuple(candidates), f"{why}: {model} goes on")

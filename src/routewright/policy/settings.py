@@ -274,6 +274,8 @@ class Conversation:
     session_header: str | None = "x-session-id"
     """A client that sends it keeps its model for `session_ttl_s` after its last request."""
     session_ttl_s: float = 3600.0
+    keep_by_response_id: bool = True
+    """Read the ids of answers of ``/v1/responses``, so that what goes on from one stays."""
 
     def __post_init__(self) -> None:
         if self.session_ttl_s <= 0:

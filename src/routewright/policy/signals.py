@@ -55,6 +55,8 @@ class Signals:
     """Whether the last message answers a tool call, so the model waits for it."""
     in_session: bool = False
     """Whether the client named a session."""
+    continues_answer: bool = False
+    """Whether the request goes on from an answer that only the previous model's server has."""
     previous_model: str | None = None
     """Which served the conversation's last turn, where that is known."""
     previous_decision: str | None = None

@@ -50,14 +50,12 @@ class Recorder:
     failure: Exception = field(default_factory=lambda: RuntimeError("the canary sings"))
     seen: list[Any] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
-    codes: list[str | None] = field(default_factory=list)
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
         self.note("request", dict(headers), body)
         return self.action
 
-    def unguarded(self) -> Forward:
-        return Forward()
+    unguarded = staticmethod(Forward)
 
     async def on_unavailable(self) -> None: ...
 
@@ -71,7 +69,6 @@ class Recorder:
 
     def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.outcomes.append(outcome)
-        self.codes.append(code)
 
     def note(self, phase: str, *what: Any) -> None:
         self.seen.append((phase, *what))
@@ -385,10 +382,8 @@ def test_an_open_failure_passes_everything_that_follows() -> None:
 def test_repeated_headers_are_joined_and_odd_bytes_survive() -> None:
     values = [HeaderValue(key="X-Tag", raw_value=raw) for raw in (b"one", b"tw\xff")]
     head = HttpHeaders(headers=HeaderMap(headers=values), end_of_stream=True)
-    handler = Recorder()
-    converse(handler, ProcessingRequest(request_headers=head))
-    seen = handler.seen[0][1]["x-tag"]
-    assert seen.encode("utf-8", "surrogateescape") == b"one,tw\xff"
+    converse(handler := Recorder(), ProcessingRequest(request_headers=head))
+    assert handler.seen[0][1]["x-tag"].encode("utf-8", "surrogateescape") == b"one,tw\xff"
 
 
 @pytest.mark.parametrize("value", ["a\r\nx-admin: 1", "a\nb", "a\0b"])

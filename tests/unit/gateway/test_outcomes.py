@@ -30,8 +30,10 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     ProcessingResponse,
     ProtocolConfiguration,
 )
+from routewright.gateway.exchange import Outcome
 from routewright.gateway.ext_proc_stream import ExtProcStream
 from routewright.gateway.http import HttpDoor
+from routewright.gateway.observation import logging_requests
 
 CHAT = "/v1/chat/completions"
 BODY = json.dumps(chat(NEUTRAL)).encode()
@@ -224,3 +226,33 @@ def named(reply: ProcessingResponse) -> str:
     headers = {o.header.key: o.header.raw_value for o in common.header_mutation.set_headers}
     assert json.loads(common.body_mutation.body)["model"] == "small"
     return headers["x-selected-model"].decode()
+
+
+def test_what_no_guard_has_seen_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    said = {"role": "user", "content": [{"type": "text", "text": NEUTRAL}, image, image]}
+
+    async def scene() -> None:
+        gateway = make_gateway()
+        asked = await gateway.ask({"model": "auto", "messages": [said]})
+        asked.handler.on_end(Outcome.COMPLETE)
+        await gateway.engine.close()
+        assert counted(gateway, "unread_parts_total") == {'{door="http"}': 2.0}
+        with caplog.at_level("INFO"):
+            logging_requests(gateway.records[0])
+        assert caplog.records[-1].__dict__["num_unread"] == 2
+
+    play(scene)
+
+
+def test_a_model_that_is_not_listed_is_a_refused_request() -> None:
+    async def scene() -> None:
+        gateway = make_gateway()
+        handler = gateway.pipeline.handler("http")
+        path = {":path": "/v1/models/nobody", ":method": "GET"}
+        await handler.on_request(path, b"")
+        handler.on_end(Outcome.COMPLETE)
+        await gateway.engine.close()
+        ended_as(gateway, "http", "refused", None)
+
+    play(scene)

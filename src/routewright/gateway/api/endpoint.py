@@ -23,7 +23,7 @@ from routewright.gateway.api.failures import (
 )
 from routewright.gateway.api.requests import parse_request
 from routewright.gateway.engine import Engine
-from routewright.gateway.json_bytes import parse_json
+from routewright.gateway.json_bytes import in_thread, parse_json
 from routewright.gateway.settings import GatewaySettings
 from routewright.gateway.uploads import read_body
 
@@ -32,8 +32,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Serve = Callable[[Request], Awaitable[Response]]
 
-_LARGE_BYTES = 128 * 1024
-"""Bodies from this size on are read in a thread, for the event loop's sake."""
 _GONE = 499
 """Status of an answer that nobody waits for; it is not sent."""
 
@@ -69,10 +67,7 @@ def posted(engine: Engine, cls: type[T], serve: Callable[[T], Awaitable[bytes]])
         body = await _body(request, engine.settings)
         if isinstance(body, Failure):
             return body
-        if len(body) < _LARGE_BYTES:
-            parsed = _parse(cls, body)
-        else:
-            parsed = await asyncio.to_thread(_parse, cls, body)
+        parsed = await in_thread(len(body), _parse, cls, body)
         answer = await _unless_gone(request, serve(parsed))
         if answer is None:
             return Response(status_code=_GONE)

@@ -9,6 +9,7 @@ from routewright.bundle import Bundle, BundleManifest
 from routewright.config import to_plain
 from routewright.errors import BundleError
 from routewright.gateway.api.answers import ODDS, attack_threshold
+from routewright.gateway.bodies.model_list import model_list
 from routewright.gateway.engine import Deployment, Engine
 from routewright.policy.settings import Policy
 from routewright.runtime.classifier import Classifier, Head
@@ -41,13 +42,7 @@ class Information:
 
     def models(self) -> dict[str, Any]:
         """Names that a client may write as ``model``, in OpenAI's shape."""
-        policy = self._engine.deployment.policy
-        names = dict.fromkeys([*policy.auto_models, *policy.models])
-        data = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "routewright"}
-            for name in names
-        ]
-        return {"object": "list", "data": data}
+        return model_list(self._engine.deployment.policy)
 
     def classifiers(self) -> dict[str, Any]:
         """The original's list of models: one entry a task, though one model answers all."""

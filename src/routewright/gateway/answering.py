@@ -1,0 +1,77 @@
+"""A model's answer on its way to the client: what is put back into it, what is read from it."""
+
+from collections.abc import Callable
+
+from routewright.errors import RequestError
+from routewright.gateway.answer_ids import MAX_BYTES, AnswerId
+from routewright.gateway.exchange import BodyHandling, Headers
+from routewright.gateway.json_bytes import dump_json, in_thread, parse_json
+from routewright.gateway.masking import Masker, unmask_answer
+from routewright.gateway.sse import SseUnmasker
+
+
+class AnswerReader:
+    """Treats one answer: `plan` when its headers are known, then `take` every piece."""
+
+    def __init__(
+        self,
+        masker: Masker,
+        *,
+        json_content: bool = False,
+        tell_id: Callable[[str], None] | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            masker: the one of the request.
+            json_content: as for `unmask_answer`.
+            tell_id: called with the answer's id; None if it does not matter.
+        """
+        self._masker = masker
+        self._json_content = json_content
+        self._tell_id = tell_id
+        self._id: AnswerId | None = None
+        self._stream: SseUnmasker | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether the answer's body matters here."""
+        return self._masker.num_values > 0 or self._tell_id is not None
+
+    def plan(self, headers: Headers) -> BodyHandling:
+        """What this answer's body needs."""
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        events = kind == "text/event-stream"
+        readable = headers.get("content-encoding", "identity") == "identity"
+        if not readable or not (events or kind.endswith("json")):
+            return BodyHandling.PASS
+        unmasks = self._masker.num_values > 0
+        if self._tell_id is not None and headers.get(":status") == "200":
+            self._id = AnswerId(self._tell_id, events=events)
+        elif not unmasks:
+            return BodyHandling.PASS
+        if events and unmasks:
+            self._stream = SseUnmasker(self._masker, json_content=self._json_content)
+        # An answer that is only looked at is gathered if it is small, and so keeps its length.
+        length = headers.get("content-length", "")
+        small = length.isdecimal() and int(length) <= MAX_BYTES
+        whole = not events and (unmasks or small)
+        return BodyHandling.WHOLE if whole else BodyHandling.STREAM
+
+    async def take(self, chunk: bytes, *, end: bool) -> bytes:
+        """What the client gets for a piece: the values put back."""
+        if self._id is not None:
+            self._id.feed(chunk, end=end)
+        if not self._masker.num_values:
+            return chunk
+        if self._stream is not None:
+            piece = self._stream.feed(chunk)
+            return piece + self._stream.finish() if end else piece
+        return await in_thread(len(chunk), self._unmask_whole, chunk)
+
+    def _unmask_whole(self, chunk: bytes) -> bytes:
+        try:
+            answer = parse_json(chunk)
+        except RequestError:
+            return chunk  # not what it says it is; nothing of ours can be in it in full
+        return dump_json(unmask_answer(answer, self._masker, json_content=self._json_content))
