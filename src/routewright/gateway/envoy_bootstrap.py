@@ -79,6 +79,10 @@ class EnvoySettings:
     """Largest body held in memory; a larger request gets 413."""
     message_timeout_s: float = 30.0
     """How long Envoy waits for one answer of the gateway, in which texts are classified."""
+    headers_timeout_s: float = 10.0
+    """How long a client may take for the headers of a request."""
+    request_timeout_s: float = 335.0
+    """How long until a request is on its way to a model: read, and decided about."""
     connect_timeout_s: float = 5.0
     idle_timeout_s: float = 300.0
     """How long a stream may be silent, such as a model before its first token."""
@@ -142,6 +146,11 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
         "stat_prefix": "routewright",
         "codec_type": "AUTO",
         "stream_idle_timeout": _seconds(settings.idle_timeout_s),
+        "request_headers_timeout": _seconds(settings.headers_timeout_s),
+        "request_timeout": _seconds(settings.request_timeout_s),
+        # Clients are not believed about where they come from, nor how Envoy shall send on.
+        "use_remote_address": True,
+        "skip_xff_append": True,
         "early_header_mutation_extensions": [_header_removal(settings)],
         "route_config": {"name": "models", "virtual_hosts": [_virtual_host(settings)]},
         "http_filters": [
@@ -220,7 +229,13 @@ def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
         routes.append(
             {"match": {"prefix": "/"}, "direct_response": {"status": 503, "body": body}}
         )
-    return {"name": "models", "domains": ["*"], "routes": routes}
+    return {
+        "name": "models",
+        "domains": ["*"],
+        # A client's address is personal data that no model needs; see `skip_xff_append`.
+        "request_headers_to_remove": ["x-envoy-external-address"],
+        "routes": routes,
+    }
 
 
 def _route(

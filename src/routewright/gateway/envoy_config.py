@@ -47,6 +47,7 @@ def envoy_settings(policy: Policy, gateway: GatewaySettings, *, source: str) -> 
     guards = (policy.guards.jailbreak, policy.guards.pii)
     closed = any(guard is not None and guard.on_error == "closed" for guard in guards)
     is_open = gateway.on_error == "open"
+    decide_s = gateway.deadline_s + TIMEOUT_MARGIN_S
     return EnvoySettings(
         models=tuple(
             _upstream(name, model, gateway.envoy.ca_file, f"{source}: models.{name}.endpoints")
@@ -61,7 +62,9 @@ def envoy_settings(policy: Policy, gateway: GatewaySettings, *, source: str) -> 
         request_body_mode=gateway.envoy.request_body_mode,
         response_body_mode=gateway.envoy.response_body_mode,
         max_body_bytes=gateway.max_body_bytes,
-        message_timeout_s=gateway.deadline_s + TIMEOUT_MARGIN_S,
+        message_timeout_s=decide_s,
+        headers_timeout_s=gateway.clients.headers_timeout_s,
+        request_timeout_s=gateway.clients.body_timeout_s + decide_s,
         connect_timeout_s=gateway.upstream.connect_timeout_s,
         idle_timeout_s=gateway.upstream.idle_timeout_s,
     )
