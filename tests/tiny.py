@@ -25,10 +25,10 @@ from routewright.bundle import (
     write_bundle,
 )
 from routewright.calibration import TaskCalibration
-from routewright.decoding import Transitions
 from routewright.encoding import EncodingConfig, TextEncoder
 from routewright.runtime.backend import OnnxBackend
 from routewright.runtime.golden import first_window_logits
+from routewright.tag_search import Transitions
 from routewright.tasks import Task
 
 HIDDEN = 16

@@ -35,7 +35,7 @@ from routewright.metrics import (
     resampled_values,
     weighted_sequence_metrics,
 )
-from routewright.runtime.classifier import Head
+from routewright.runtime.heads import Head
 
 NUM_RESAMPLES = 1000
 ACCEPTED_ACCURACY = 0.942

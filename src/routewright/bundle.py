@@ -18,11 +18,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from routewright.calibration import TaskCalibration
 from routewright.config import STRICT, parse, to_plain
-from routewright.decoding import Transitions
 from routewright.encoding import EncodingConfig, TextEncoder
 from routewright.errors import BundleError, ConfigError, IntegrityError, TaskError
 from routewright.folders import interrupted_replacement, replaced_folder
 from routewright.second_look import SecondLookSettings
+from routewright.tag_search import Transitions
 from routewright.tasks import Task
 
 FORMAT_VERSION = 1

@@ -1,21 +1,23 @@
 """Logits to calibrated probabilities and entity spans, used unchanged by training and serving.
 
-Shape letters: B = batch, C = classes, T = tokens, W = words, K = BIO tags.
+Shape letters: B = batch, C = classes, T = tokens, W = words, K = BIO tags, S = stretches of
+words.
+Token and word axes run over all texts of a call, one after the other.
 """
 
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routewright.labels import BioScheme, Span
+from routewright.tag_search import TagSearch, Transitions
 
 FloatArray = NDArray[np.floating]
-_IMPOSSIBLE = -1e9
 
 
 def probabilities(logits_BC: FloatArray, *, temperature: float = 1.0) -> FloatArray:
@@ -57,15 +59,6 @@ def combine_windows(
     return mean
 
 
-@dataclass(frozen=True)
-class Transitions:
-    """Scores of a linear-chain CRF, in log space; `scores_KK[i, j]` is for i before j."""
-
-    start_K: FloatArray
-    scores_KK: FloatArray
-    end_K: FloatArray
-
-
 class SpanDecoder:
     """Finds the best well-formed tag sequence and reads the entities from it.
 
@@ -77,32 +70,7 @@ class SpanDecoder:
     def __init__(self, scheme: BioScheme, transitions: Transitions | None = None) -> None:
         self.scheme = scheme
         self.transitions = transitions
-        num_tags = len(scheme.tags)
-        ids = range(num_tags)
-        allowed_KK = np.array([[scheme.may_follow(i, j) for j in ids] for i in ids])
-        starts_K = np.array([scheme.may_start(i) for i in ids])
-        zeros_K = np.zeros(num_tags)
-        learned_KK = transitions.scores_KK if transitions else np.zeros((num_tags, num_tags))
-        self._allowed_KK = allowed_KK
-        self._start_K = np.where(
-            starts_K, transitions.start_K if transitions else zeros_K, _IMPOSSIBLE
-        )
-        self._end_K = transitions.end_K if transitions else zeros_K
-        scores_KK = np.where(allowed_KK, learned_KK, _IMPOSSIBLE)
-        self._inside_K = np.arange(num_tags)
-        self._inside_K[1::2] += 1  # a word that begins X goes on with I-X
-        # Within a word: from its second token on, and what the second token gets on top.
-        self._staying_K = learned_KK[self._inside_K, self._inside_K]
-        self._entering_K = learned_KK[ids, self._inside_K] - self._staying_K
-        # By the tag arrived at; after a word of one token, and after a longer one.
-        self._arriving = (
-            np.ascontiguousarray(scores_KK.T),
-            np.ascontiguousarray(scores_KK[self._inside_K].T),
-        )
-        # A word that changes its tag changes two transitions at the most, and maybe an end.
-        self._largest_gain = 2 * np.ptp(learned_KK[allowed_KK]) + (
-            np.ptp(self._start_K[starts_K]) + np.ptp(self._end_K)
-        )
+        self._search = TagSearch(scheme, transitions)
 
     def decode(
         self,
@@ -113,120 +81,65 @@ class SpanDecoder:
         temperature: float = 1.0,
         threshold: float = 0.5,
     ) -> list[Span]:
-        """Entities of `text`, sorted, not overlapping, each ``text[start:end]`` exact.
+        """Entities of one text; see `decode_all`."""
+        scored = ScoredText(text, offsets, logits_TK)
+        return self.decode_all([scored], temperature=temperature, threshold=threshold)[0]
+
+    def decode_all(
+        self,
+        texts: Sequence["ScoredText"],
+        *,
+        temperature: float = 1.0,
+        threshold: float = 0.5,
+    ) -> list[list[Span]]:
+        """Entities of each text, sorted, not overlapping, each ``text[start:end]`` exact.
+
+        A text's entities do not depend on the texts beside it; together they cost less.
 
         Args:
-            text: the text that was tokenised.
-            offsets: character range of each token; empty ranges are skipped.
-            logits_TK: one row for each token of `offsets`.
+            texts: with their tokens.
             temperature: divides the logits; scores are softmax probabilities after it. With
                 the default threshold it changes no entity, only scores.
             threshold: in (0, 1); an entity is preferred to ``O`` from this probability on;
                 0.5 is plain decoding, less finds more entities.
         """
-        kept = [i for i, (start, end) in enumerate(offsets) if start < end]
-        if not kept:
-            return []
-        if len(kept) < len(offsets):
-            offsets = [offsets[i] for i in kept]
-            logits_TK = logits_TK[kept]
+        found: list[list[Span]] = [[] for _ in texts]
+        visible = [(i, v) for i, t in enumerate(texts) if (v := t.visible()) is not None]
+        if not visible:
+            return found
+        rows = [t.logits_TK for _, t in visible]
+        logits_TK = rows[0] if len(rows) == 1 else np.concatenate(rows)
         # Undivided, so that emissions keep the scale the transitions were learned on.
         emissions_TK = logits_TK.astype(np.float64)
         if threshold != 0.5:
             emissions_TK[:, 0] += temperature * math.log(threshold / (1 - threshold))
-        starts = word_starts(text, offsets)
-        emissions_WK = self._word_emissions(emissions_TK, starts)
-        tags_W = self._best_tags(emissions_WK, np.diff([*starts, len(offsets)]) > 1)
-        if not any(tags_W):
-            return []
-        probabilities_TK = probabilities(logits_TK, temperature=temperature)
-        return self._spans(tags_W, starts, offsets, probabilities_TK)
-
-    def _word_emissions(self, emissions_TK: FloatArray, starts: list[int]) -> FloatArray:
-        """Score of each word taking a tag: its first token has it, the rest continue it."""
-        if len(starts) == len(emissions_TK):
-            return emissions_TK
-        inside = self._inside_K
-        continued_TK = emissions_TK[:, inside]
-        continued_TK[starts] = emissions_TK[starts]
-        if self.transitions is not None:
-            rest = np.ones(len(emissions_TK), dtype=bool)
-            rest[starts] = False
-            continued_TK[rest] += self._staying_K
-            # The second token of a word follows its first, which may have begun the entity.
-            rest[1:] &= ~rest[:-1]
-            continued_TK[rest] += self._entering_K
-        summed: FloatArray = np.add.reduceat(continued_TK, starts, axis=0)
-        return summed
-
-    def _best_tags(self, emissions_WK: FloatArray, is_long_W: NDArray[np.bool_]) -> list[int]:
-        """Best tag of each word's first token; the next word follows the last token's tag.
-
-        Words that are ``O`` in every best sequence cut the text into stretches that are
-        searched by themselves; most texts are nearly all such words.
-        """
-        best_W = emissions_WK.argmax(axis=1)
-        two_best_W2 = np.partition(emissions_WK, -2, axis=1)[:, -2:]
-        margins_W = two_best_W2[:, 1] - two_best_W2[:, 0]
-        tags: list[int] = best_W.tolist()
-        if margins_W.min() >= self._largest_gain and self._is_well_formed(best_W):
-            return tags
-        is_open_W = np.ones(len(best_W) + 2, dtype=bool)
-        is_open_W[[0, -1]] = False
-        is_open_W[1:-1] = (best_W != 0) | (margins_W < self._price_of_outside(emissions_WK))
-        borders = np.flatnonzero(np.diff(is_open_W)).tolist()
-        for start, stop in zip(borders[::2], borders[1::2], strict=True):
-            stretch = slice(start, stop)
-            certain = margins_W[stretch].min() >= self._largest_gain
-            if not (certain and self._is_well_formed(best_W[stretch])):
-                edges = (start == 0, stop == len(tags))
-                tags[stretch] = self._viterbi(emissions_WK[stretch], is_long_W[stretch], edges)
-        return tags
-
-    def _price_of_outside(self, emissions_WK: FloatArray) -> FloatArray:
-        """What making a word ``O`` can cost at the most, beside its own emission, ``(W,)``.
-
-        Two transitions change, and a next word that continued an entity has to begin one.
-        """
-        continued_WX = emissions_WK[:, 2::2] - emissions_WK[:, 1::2]
-        price_W = np.full(len(emissions_WK), float(self._largest_gain))
-        price_W[:-1] += np.maximum(continued_WX[1:].max(axis=1), 0)
-        return price_W
-
-    def _is_well_formed(self, tags_W: NDArray[np.intp]) -> bool:
-        follows = self._allowed_KK[tags_W[:-1], tags_W[1:]].all()
-        return bool(follows and self._start_K[tags_W[0]] != _IMPOSSIBLE)
-
-    def _viterbi(
-        self, emissions_WK: FloatArray, is_long_W: NDArray[np.bool_], edges: tuple[bool, bool]
-    ) -> list[int]:
-        """Best tags of words between ``O`` or, where `edges` says so, the ends of the text."""
-        score_K = (self._start_K if edges[0] else self._arriving[0][:, 0]) + emissions_WK[0]
-        scores = [score_K]
-        for emissions_K, is_long in zip(emissions_WK[1:], is_long_W[:-1], strict=True):
-            arriving_KK = self._arriving[int(is_long)] + score_K
-            score_K = arriving_KK.max(axis=1) + emissions_K
-            scores.append(score_K)
-        end_K = self._end_K if edges[1] else self._arriving[0][0]
-        path = [int((score_K + (end_K[self._inside_K] if is_long_W[-1] else end_K)).argmax())]
-        # The way back looks at one column a word, which is less than keeping every argmax.
-        for score_K, is_long in zip(scores[-2::-1], is_long_W[-2::-1], strict=True):
-            path.append(int((self._arriving[int(is_long)][path[-1]] + score_K).argmax()))
-        return path[::-1]
+        starts: list[int] = []
+        firsts, num_tokens = [0], 0
+        for _, (text, offsets, _) in visible:
+            starts += [num_tokens + start for start in word_starts(text, offsets)]
+            firsts.append(len(starts))
+            num_tokens += len(offsets)
+        starts.append(num_tokens)
+        emissions_WK = self._search.word_emissions(emissions_TK, starts[:-1])
+        is_long_W = np.diff(starts) > 1
+        tags = self._search.best_tags(emissions_WK, is_long_W, np.array(firsts))
+        for (i, scored), first, last in zip(visible, firsts, firsts[1:], strict=False):
+            if any(tags_W := tags[first:last]):
+                token = starts[first]
+                bounds = [start - token for start in starts[first : last + 1]]
+                found[i] = self._spans(tags_W, bounds, scored, temperature)
+        return found
 
     def _spans(
-        self,
-        tags_W: list[int],
-        starts: list[int],
-        offsets: Sequence[tuple[int, int]],
-        probabilities_TK: FloatArray,
+        self, tags_W: list[int], bounds: list[int], scored: "ScoredText", temperature: float
     ) -> list[Span]:
-        bounds = [*starts, len(offsets)]
+        offsets = scored.offsets
         spans: list[Span] = []
         for first, last in _entities(tags_W, self.scheme):
             begin_id = tags_W[first]
             tokens = slice(bounds[first], bounds[last + 1])
-            of_type = probabilities_TK[tokens, begin_id : begin_id + 2]
+            of_token_TK = probabilities(scored.logits_TK[tokens], temperature=temperature)
+            of_type = of_token_TK[:, begin_id : begin_id + 2]
             score = float(of_type.sum()) / (tokens.stop - tokens.start)
             label = self.scheme.entity_type(begin_id) or ""
             start, end = offsets[tokens.start][0], offsets[tokens.stop - 1][1]
@@ -234,6 +147,24 @@ class SpanDecoder:
                 continue
             spans.append(Span(start, end, label, min(score, 1.0)))
         return spans
+
+
+class ScoredText(NamedTuple):
+    """A text with the scores of its tokens."""
+
+    text: str
+    offsets: Sequence[tuple[int, int]]
+    """Character range of each token; empty ranges are skipped."""
+    logits_TK: FloatArray
+    """One row for each token."""
+
+    def visible(self) -> "ScoredText | None":
+        """The same without the tokens that have no characters; None if none is left."""
+        kept = [i for i, (start, end) in enumerate(self.offsets) if start < end]
+        if len(kept) == len(self.offsets):
+            return self if kept else None
+        offsets = [self.offsets[i] for i in kept]
+        return ScoredText(self.text, offsets, self.logits_TK[kept]) if kept else None
 
 
 def word_starts(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:

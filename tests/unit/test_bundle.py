@@ -14,8 +14,8 @@ from tests.tiny import TASKS, write_tiny_bundle
 
 from routewright.bundle import Bundle, BundleManifest, rewrite_bundle, write_bundle
 from routewright.calibration import TaskCalibration
-from routewright.decoding import Transitions
 from routewright.errors import BundleError, IntegrityError
+from routewright.tag_search import Transitions
 
 
 @pytest.fixture

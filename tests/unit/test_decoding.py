@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from tests.tiny import byte_level_tokenizer, tiny_encoder
 
 from routewright.decoding import (
+    ScoredText,
     SpanDecoder,
-    Transitions,
     combine_windows,
     probabilities,
     word_starts,
 )
 from routewright.labels import BioScheme, Span, encode_bio
+from routewright.tag_search import TagSearch, Transitions, _Stretches
 
 SCHEME = BioScheme(("A", "B"))
 NUM_TAGS = len(SCHEME.tags)
@@ -200,10 +201,29 @@ def test_searching_between_certain_words_finds_what_searching_the_whole_text_fin
     seed: int, scale: float, certainty: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    decoder = SpanDecoder(SCHEME, random_transitions(rng, scale) if scale else None)
+    search = TagSearch(SCHEME, random_transitions(rng, scale) if scale else None)
     num_words = int(rng.integers(1, 16))
     emissions_WK = rng.normal(scale=3, size=(num_words, NUM_TAGS))
     emissions_WK[:, 0] += certainty * rng.integers(0, 2, size=num_words)
-    is_long_W = rng.integers(0, 2, size=num_words) > 0
-    whole = decoder._viterbi(emissions_WK, is_long_W, (True, True))
-    assert decoder._best_tags(emissions_WK, is_long_W) == whole
+    is_long_W = rng.integers(0, 2, size=num_words)
+    firsts_B = np.array([0, num_words])
+    everything = _Stretches(firsts_B[:1], firsts_B[1:], firsts_B)
+    ((_, whole),) = search._viterbi(emissions_WK, is_long_W, everything)
+    assert search.best_tags(emissions_WK, is_long_W > 0, firsts_B) == whole
+
+
+@given(SEEDS, st.sampled_from([0.0, 0.3, 2.0]), st.sampled_from([0.0, 4.0]))
+def test_texts_decoded_together_have_the_entities_they_have_alone(
+    seed: int, scale: float, certainty: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    decoder = SpanDecoder(SCHEME, random_transitions(rng, scale) if scale else None)
+    texts = []
+    for num_words in rng.integers(0, 12, size=6):
+        text, offsets = text_of_words(rng.integers(1, 4, size=num_words).tolist())
+        offsets = [(0, 0), *offsets]  # a token without characters
+        logits_TK = rng.normal(scale=3, size=(len(offsets), NUM_TAGS)).astype(np.float32)
+        logits_TK[:, 0] += certainty * rng.integers(0, 2, size=len(offsets))
+        texts.append(ScoredText(text, offsets, logits_TK))
+    alone = [decoder.decode(*text, temperature=1.3, threshold=0.4) for text in texts]
+    assert decoder.decode_all(texts, temperature=1.3, threshold=0.4) == alone

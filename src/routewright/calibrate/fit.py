@@ -22,7 +22,8 @@ from routewright.calibration import (
 from routewright.data.examples import Example, SequenceExample, TokenExample
 from routewright.errors import ConfigError, DataError, TaskError
 from routewright.labels import Span, encode_bio
-from routewright.runtime.classifier import Classifier, Head, RawOutput
+from routewright.runtime.classifier import Classifier
+from routewright.runtime.heads import Head, RawOutput
 from routewright.tasks import Task
 
 _GRID = [float(step) for step in range(-9, 10)]

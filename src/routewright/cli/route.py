@@ -68,7 +68,7 @@ def classified(classifier: "Classifier", facts: "Signals") -> "Signals":
     from routewright.gateway.answer_signals import sequence_signals
 
     [raw] = classifier.raw([facts.text])
-    answer = classifier.interpret(raw, facts.text)
+    [answer] = classifier.interpret([raw], [facts.text])
     sequence = sequence_signals(classifier, answer)
     spans = {name: tuple(found) for name, found in answer.spans.items()}
     num_tokens = len(raw.encoded.offsets)

@@ -21,7 +21,8 @@ from routewright.evaluate import load_examples, open_target, view_of
 from routewright.evaluate.outcomes import run_model
 from routewright.evaluate.run import main_metrics
 from routewright.metrics import resampled_values
-from routewright.runtime.classifier import Classifier, RawOutput
+from routewright.runtime.classifier import Classifier
+from routewright.runtime.heads import RawOutput
 from routewright.runtime.machine import peak_memory_bytes
 
 _NUM_LATENCY_TEXTS = 200

@@ -26,7 +26,8 @@ from routewright.metrics import (
     weighted_sequence_metrics,
     weighted_span_metrics,
 )
-from routewright.runtime.classifier import Classifier, Head, RawOutput
+from routewright.runtime.classifier import Classifier
+from routewright.runtime.heads import Head, RawOutput
 
 BoolArray = NDArray[np.bool_]
 _CHUNK = 512

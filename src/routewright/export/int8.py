@@ -16,7 +16,8 @@ from routewright.export.quantize import SCOPES, Scope, quantize
 from routewright.export.smoothing import Sample
 from routewright.metrics import sequence_report, span_report
 from routewright.runtime.backend import Backend
-from routewright.runtime.classifier import Classifier, Head, RawOutput
+from routewright.runtime.classifier import Classifier
+from routewright.runtime.heads import Head, RawOutput
 from routewright.tasks import Task
 from routewright.train.modeling import MultiTaskModel
 

@@ -47,9 +47,9 @@ class Answer:
     """Entities by name of the token task; ``text[span.start:span.end]`` is the entity."""
     num_windows: int
     timings_ms: Mapping[str, float] = field(default_factory=dict)
-    """``tokenize``, ``inference``, ``decode`` and their sum ``total``. In a batch the first is
-    an equal share of the batch, the second the share of the text's windows. An answer of the
-    batcher also has ``queue``, which counts into the total."""
+    """``tokenize``, ``inference``, ``decode`` and their sum ``total``. In a batch the first and
+    the last are equal shares of it, the second the share of the text's windows. An answer of
+    the batcher also has ``queue``, which counts into the total."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values without the text: a key for each task, and those of the fields."""

@@ -239,7 +239,7 @@ class Batcher:
     def _leave(self, job: Job) -> None:
         job.future.cancel()
         self._queued_tokens -= job.waiting_tokens
-        job.num_taken = len(job.running)
+        job.give_up()
         self._jobs.pop(job, None)
         self._long_jobs.discard(job)
 

@@ -5,124 +5,24 @@ K = BIO tags, H = hidden size.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 from routewright.bundle import Bundle
-from routewright.calibration import TaskCalibration
-from routewright.decoding import FloatArray, SpanDecoder, combine_windows, probabilities
+from routewright.decoding import SpanDecoder
 from routewright.encoding import EncodedText, TextEncoder, stitch
 from routewright.errors import BundleError, TaskError
-from routewright.labels import Span
-from routewright.runtime.answers import Answer, SequenceAnswer
+from routewright.runtime.answers import Answer
 from routewright.runtime.backend import EMBEDDING, Backend, OnnxBackend, logits_name
 from routewright.runtime.golden import replay
-from routewright.second_look import SecondLookSettings, load_libraries, second_look
+from routewright.runtime.heads import Head, RawOutput, WindowOutput
+from routewright.second_look import SecondLookSettings, load_libraries
 from routewright.shipped import bundle_folder
-from routewright.tasks import Task
 
-WindowOutput = Mapping[str, FloatArray]
-"""By output of the graph: ``(C,)`` or ``(T, K)`` of one window, special tokens removed."""
-
-
-@dataclass(frozen=True, slots=True)
-class RawOutput:
-    """What the model gave for one text, before calibration and decoding."""
-
-    encoded: EncodedText
-    sequence_logits: Mapping[str, FloatArray]
-    """``(W, C)`` by sequence task."""
-    token_logits: Mapping[str, FloatArray]
-    """``(num_tokens, K)`` by token task: windows stitched, special tokens removed."""
-    embedding: FloatArray
-    """``(H,)``, of length 1: mean of the windows, weighted by their tokens."""
-    tokenize_ms: float
-    """Equal share of the call."""
-    inference_ms: float
-    """Sum over the windows of an equal share of their batches."""
-
-    @property
-    def window_sizes(self) -> list[int]:
-        """Tokens of each window, special tokens not counted."""
-        return [end - start for start, end in self.encoded.windows]
-
-
-@dataclass(frozen=True)
-class Head:
-    """A task with what turns its logits into an answer."""
-
-    task: Task
-    calibration: TaskCalibration
-    decoder: SpanDecoder | None = None
-    """Of a token task."""
-    second_look: SecondLookSettings | None = None
-    """How rules check what the decoder found; None believes the model."""
-
-    def __post_init__(self) -> None:
-        if (self.task.kind == "token") != (self.decoder is not None):
-            raise ValueError(f"task {self.task.name}: token tasks and only they need a decoder")
-
-    @cached_property
-    def positive_id(self) -> int | None:
-        """Class id of a detector's positive label."""
-        positive = self.task.positive
-        return None if positive is None else self.task.labels.index(positive)
-
-    def probabilities(self, raw: RawOutput) -> FloatArray:
-        """Calibrated probabilities ``(C,)`` of the whole text, float64, for a sequence task.
-
-        The temperature applies to each window; then windows combine by the task's rule.
-        """
-        logits_WC = raw.sequence_logits[self.task.name].astype(np.float64)
-        by_window_WC = probabilities(logits_WC, temperature=self.calibration.temperature)
-        loudest = self.positive_id if self.task.windows == "maximum" else None
-        return combine_windows(by_window_WC, raw.window_sizes, positive_id=loudest)
-
-    def answer(self, raw: RawOutput) -> SequenceAnswer:
-        """The answer of a sequence task."""
-        labels, threshold = self.task.labels, self.calibration.threshold
-        values: list[float] = self.probabilities(raw).tolist()
-        if self.positive_id is None:
-            label_id = values.index(max(values))
-            flagged = None
-            abstained = threshold is not None and values[label_id] < threshold
-        else:
-            flagged = values[self.positive_id] >= (0.5 if threshold is None else threshold)
-            label_id = self.positive_id if flagged else 1 - self.positive_id
-            abstained = False
-        return SequenceAnswer(
-            label=labels[label_id],
-            confidence=values[label_id],
-            probabilities=dict(zip(labels, values, strict=True)),
-            abstained=abstained,
-            flagged=flagged,
-        )
-
-    def spans(self, raw: RawOutput, text: str) -> list[Span]:
-        """Entities of a token task."""
-        assert self.decoder is not None, "a token head has a decoder"
-        threshold = self.calibration.threshold
-        spans = self.decoder.decode(
-            text,
-            raw.encoded.offsets,
-            raw.token_logits[self.task.name],
-            temperature=self.calibration.temperature,
-            threshold=0.5 if threshold is None else threshold,
-        )
-        if (least := self.calibration.min_score) > 0:
-            spans = [span for span in spans if span.score >= least]
-        return spans if self.second_look is None else second_look(text, spans, self.second_look)
-
-    def with_second_look(self, settings: SecondLookSettings | None) -> "Head":
-        """The same head under other rules, as far as they know its labels."""
-        if self.decoder is None:
-            return self
-        known = None if settings is None else settings.of_labels(self.task.labels)
-        return replace(self, second_look=known)
+_TOGETHER = 32
+"""Texts decoded in one go: less work for each, and little memory."""
 
 
 class Classifier:
@@ -208,7 +108,7 @@ class Classifier:
         texts = [texts] if isinstance(texts, str) else texts
         heads = self._selected(tasks)
         raws = self.raw(texts)
-        return [_answer(raw, text, heads) for raw, text in zip(raws, texts, strict=True)]
+        return _answers(raws, texts, heads)
 
     def raw(
         self,
@@ -283,9 +183,9 @@ class Classifier:
             for b, (start, end) in enumerate(ranges)
         ]
 
-    def interpret(self, raw: RawOutput, text: str) -> Answer:
-        """Calibrate and decode what `raw` gave for `text`."""
-        return _answer(raw, text, self.heads)
+    def interpret(self, raws: Sequence[RawOutput], texts: Sequence[str]) -> list[Answer]:
+        """Calibrate and decode what the model gave for `texts`."""
+        return _answers(raws, texts, self.heads)
 
     def _selected(self, tasks: Sequence[str] | None) -> Mapping[str, Head]:
         if tasks is None:
@@ -334,10 +234,10 @@ class Classifier:
                 sequence[name] = pieces[0][None] if len(pieces) == 1 else np.stack(pieces)
             else:
                 token[name] = stitch(encoded.windows, pieces)
-        weights_W = [max(end - start, 1) for start, end in encoded.windows]
-        total_H = np.zeros_like(outputs[0][EMBEDDING])
-        for weight, output in zip(weights_W, outputs, strict=True):
-            total_H += weight * output[EMBEDDING]
+        total_H = outputs[0][EMBEDDING]
+        if len(outputs) > 1:
+            sizes_W = np.array([max(end - start, 1) for start, end in encoded.windows])
+            total_H = sizes_W @ np.stack([output[EMBEDDING] for output in outputs])
         norm = float(np.sqrt(total_H @ total_H))
         return RawOutput(encoded, sequence, token, total_H / max(norm, 1e-12), *times)
 
@@ -353,19 +253,34 @@ def _heads(bundle: Bundle, precision: str) -> dict[str, Head]:
     return heads
 
 
-def _answer(raw: RawOutput, text: str, heads: Mapping[str, Head]) -> Answer:
+def _answers(
+    raws: Sequence[RawOutput], texts: Sequence[str], heads: Mapping[str, Head]
+) -> list[Answer]:
+    answers: list[Answer] = []
+    for start in range(0, len(raws), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        answers += _answers_together(raws[part], texts[part], heads)
+    return answers
+
+
+def _answers_together(
+    raws: Sequence[RawOutput], texts: Sequence[str], heads: Mapping[str, Head]
+) -> Iterator[Answer]:
     started = perf_counter()
-    sequence, spans = {}, {}
-    for name, head in heads.items():
-        if head.decoder is None:
-            sequence[name] = head.answer(raw)
-        else:
-            spans[name] = head.spans(raw, text)
-    decode_ms = (perf_counter() - started) * 1000
-    timings_ms = {
-        "tokenize": raw.tokenize_ms,
-        "inference": raw.inference_ms,
-        "decode": decode_ms,
-        "total": raw.tokenize_ms + raw.inference_ms + decode_ms,
-    }
-    return Answer(text, sequence, spans, len(raw.encoded.windows), timings_ms)
+    sequence = {n: head.answers(raws) for n, head in heads.items() if head.decoder is None}
+    spans = {n: head.all_spans(raws, texts) for n, head in heads.items() if head.decoder}
+    decode_ms = (perf_counter() - started) * 1000 / len(raws)
+    for i, (raw, text) in enumerate(zip(raws, texts, strict=True)):
+        timings_ms = {
+            "tokenize": raw.tokenize_ms,
+            "inference": raw.inference_ms,
+            "decode": decode_ms,
+            "total": raw.tokenize_ms + raw.inference_ms + decode_ms,
+        }
+        yield Answer(
+            text,
+            {name: found[i] for name, found in sequence.items()},
+            {name: found[i] for name, found in spans.items()},
+            len(raw.encoded.windows),
+            timings_ms,
+        )

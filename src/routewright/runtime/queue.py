@@ -4,14 +4,17 @@ from asyncio import Future
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import attrgetter
 from time import perf_counter
 from typing import Any
 
 from routewright.encoding import EncodedText
-from routewright.runtime.classifier import Classifier, WindowOutput
+from routewright.runtime.classifier import Classifier
+from routewright.runtime.heads import WindowOutput
 
 _LOOKAHEAD = 1024
 """Texts considered for a batch, so that choosing stays cheap however many wait."""
+_WAITS_SINCE, _WAITING_TOKENS = attrgetter("waits_since"), attrgetter("waiting_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,18 @@ class Job:
     """For each window the first one with the same tokens, which runs for it; see
     `alike_windows`."""
     arrived: float = field(default_factory=perf_counter)
-    num_taken: int = 0
-    """Windows that batches have taken, of those that run."""
     outputs: dict[int, WindowOutput] = field(default_factory=dict)
     """By number of the window, of those that run."""
     running: list[int] = field(init=False)
     """Numbers of the windows that run."""
+    num_waiting: int = field(init=False)
+    """Windows that no batch has taken yet, the last ones of `running`."""
+    window_size: int = field(init=False)
+    """Tokens of a window, special tokens not counted; all windows of a text are as long."""
+    pass_size: int = field(init=False)
+    """The same, special tokens counted."""
+    waiting_tokens: int = field(init=False)
+    """Of the windows that no batch has taken yet, special tokens included."""
     waits_since: float = field(init=False)
     """When it arrived, or when a batch last took some of its windows."""
     inference_ms: float = 0.0
@@ -50,6 +59,11 @@ class Job:
 
     def __post_init__(self) -> None:
         self.running = sorted(set(self.alike))
+        start, end = self.encoded.windows[0]
+        self.window_size = end - start
+        self.pass_size = self.window_size + self.classifier.num_special
+        self.num_waiting = len(self.running)
+        self.waiting_tokens = self.num_waiting * self.pass_size
         self.waits_since = self.arrived
 
     @property
@@ -58,27 +72,23 @@ class Job:
         return self.future.done()
 
     @property
-    def num_waiting(self) -> int:
-        """Windows that no batch has taken yet."""
-        return len(self.running) - self.num_taken
-
-    @property
     def complete(self) -> bool:
         """Whether every window has its output."""
         return len(self.outputs) == len(self.running)
 
-    @property
-    def waiting_tokens(self) -> int:
-        """Tokens of the windows that no batch has taken yet, special tokens included."""
-        if self.num_waiting == 0:
-            return 0
-        return self.num_waiting * (self.window_size + self.classifier.num_special)
+    def take(self, now: float) -> int:
+        """Let a batch have the next window; gives its number."""
+        if self.num_waiting == len(self.running):
+            self.queue_s = now - self.arrived
+        number = self.running[len(self.running) - self.num_waiting]
+        self.num_waiting -= 1
+        self.waiting_tokens -= self.pass_size
+        self.waits_since = now
+        return number
 
-    @property
-    def window_size(self) -> int:
-        """Tokens of a window, special tokens not counted; all windows of a text are as long."""
-        start, end = self.encoded.windows[0]
-        return end - start
+    def give_up(self) -> None:
+        """Let no batch have what waits."""
+        self.num_waiting = self.waiting_tokens = 0
 
     def fail(self, exc: Exception) -> None:
         """Tell the caller, if there still is one."""
@@ -113,31 +123,23 @@ def next_batch(jobs: Iterable[Job], rule: BatchRule, now: float) -> list[tuple[J
     )
     if not waiting:
         return []
-    lead = min(waiting, key=lambda job: job.waits_since)
+    lead = min(waiting, key=_WAITS_SINCE)
     if now - lead.waits_since <= rule.max_wait_s:
-        lead = min(waiting, key=lambda job: job.waiting_tokens)
+        lead = min(waiting, key=_WAITING_TOKENS)
     lead_size = lead.window_size
     fitting = [job for job in waiting if job.classifier is lead.classifier]
-    fitting.sort(key=lambda job: (job is not lead, abs(job.window_size - lead_size)))
-    num_special = lead.classifier.num_special
+    fitting.remove(lead)
+    fitting.sort(key=lambda job: abs(job.window_size - lead_size))
     batch: list[tuple[Job, int]] = []
     longest = used = 0
-    for job in fitting:
-        size = job.window_size + num_special
+    for job in (lead, *fitting):
+        size = job.pass_size
         new_longest = max(longest, size)
         for _ in range(job.num_waiting):
             padded = new_longest * (len(batch) + 1)
             too_sparse = used + size < padded * (1 - rule.max_padding)
             if batch and (padded > rule.max_batch_tokens or too_sparse):
                 break
-            _take(job, batch, now)
+            batch.append((job, job.take(now)))
             longest, used = new_longest, used + size
     return batch
-
-
-def _take(job: Job, batch: list[tuple[Job, int]], now: float) -> None:
-    if job.num_taken == 0:
-        job.queue_s = now - job.arrived
-    batch.append((job, job.running[job.num_taken]))
-    job.num_taken += 1
-    job.waits_since = now

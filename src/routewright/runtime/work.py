@@ -2,15 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from time import perf_counter
 
 from routewright.decoding import FloatArray
 from routewright.runtime.answers import Answer
-from routewright.runtime.classifier import Classifier, WindowOutput
+from routewright.runtime.classifier import Classifier
 from routewright.runtime.queue import Job
 
 _LOCK = threading.Lock()
@@ -42,8 +42,7 @@ class Work:
     @property
     def num_tokens(self) -> int:
         """Special tokens included, padding not."""
-        num_special = self.classifier.num_special
-        return sum(job.window_size + num_special for job, _ in self.windows)
+        return sum(job.pass_size for job, _ in self.windows)
 
     def run(self) -> None:
         """In a worker: one forward pass, then the answers of the texts it completed."""
@@ -51,17 +50,17 @@ class Work:
         outputs = self.classifier.run_windows([(job.encoded, n) for job, n in self.windows])
         self.inference_s = perf_counter() - started
         share_ms = self.inference_s * 1000 / len(outputs)
+        completed = []
         for position, output in enumerate(outputs):
             job, number = self.windows[position]
             with _LOCK:
                 job.outputs[number] = output
                 job.inference_ms += share_ms
-                completed = job.complete
-            if completed and not job.dropped:
-                try:
-                    self.answers[position] = _classified(job)
-                except Exception as exc:  # noqa: BLE001  one text's failure is not the batch's
-                    self.answers[position] = exc
+                is_complete = job.complete
+            if is_complete and not job.dropped:
+                completed.append(position)
+        jobs = [self.windows[position][0] for position in completed]
+        self.answers = dict(zip(completed, _answers(self.classifier, jobs), strict=True))
 
 
 class Workers:
@@ -102,15 +101,33 @@ class Workers:
                 loop.call_soon_threadsafe(self._finish, work, failure)
 
 
-def _classified(job: Job) -> Classified:
-    outputs: Sequence[WindowOutput] = [job.outputs[number] for number in job.alike]
-    times = (job.tokenize_ms, job.inference_ms)
-    raw = job.classifier.join(job.encoded, outputs, times)
-    answer = job.classifier.interpret(raw, job.text)
-    timings_ms = {
-        **answer.timings_ms,
-        "queue": job.queue_s * 1000,
-        "total": answer.timings_ms["total"] + job.queue_s * 1000,
-    }
-    answer = Answer(answer.text, answer.sequence, answer.spans, answer.num_windows, timings_ms)
-    return Classified(answer, raw.embedding, len(raw.encoded.offsets))
+def _answers(classifier: Classifier, jobs: list[Job]) -> list[Classified | Exception]:
+    """Together, which costs less; if that fails one by one, as others are not to suffer."""
+    if not jobs:
+        return []
+    try:
+        return list(_classified(classifier, jobs))
+    except Exception as exc:  # noqa: BLE001  whatever it is, its text's caller has to hear it
+        if len(jobs) == 1:
+            return [exc]
+        return [answer for job in jobs for answer in _answers(classifier, [job])]
+
+
+def _classified(classifier: Classifier, jobs: list[Job]) -> Iterator[Classified]:
+    raws = [
+        classifier.join(
+            job.encoded,
+            [job.outputs[number] for number in job.alike],
+            (job.tokenize_ms, job.inference_ms),
+        )
+        for job in jobs
+    ]
+    answers = classifier.interpret(raws, [job.text for job in jobs])
+    for job, raw, answer in zip(jobs, raws, answers, strict=True):
+        timings_ms = {
+            **answer.timings_ms,
+            "queue": job.queue_s * 1000,
+            "total": answer.timings_ms["total"] + job.queue_s * 1000,
+        }
+        timed = replace(answer, timings_ms=timings_ms)
+        yield Classified(timed, raw.embedding, len(raw.encoded.offsets))

@@ -13,8 +13,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from routewright.config import STRICT
-from routewright.decoding import Transitions
 from routewright.errors import TaskError
+from routewright.tag_search import Transitions
 from routewright.tasks import Task
 from routewright.train.backbones import Architecture, check_architecture
 from routewright.train.crf import LinearChainCrf

@@ -10,7 +10,8 @@ from routewright.decoding import SpanDecoder
 from routewright.encoding import TextEncoder
 from routewright.metrics import sequence_report, span_report
 from routewright.runtime.answers import Answer
-from routewright.runtime.classifier import Classifier, Head
+from routewright.runtime.classifier import Classifier
+from routewright.runtime.heads import Head
 from routewright.train.backend import TorchBackend
 from routewright.train.modeling import MultiTaskModel
 

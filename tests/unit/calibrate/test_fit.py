@@ -14,7 +14,8 @@ from routewright.data.examples import SequenceExample, TokenExample
 from routewright.errors import ConfigError, DataError, TaskError
 from routewright.labels import Span
 from routewright.metrics import sequence_report
-from routewright.runtime.classifier import Classifier, Head
+from routewright.runtime.classifier import Classifier
+from routewright.runtime.heads import Head
 
 ATTACKS = [
     SequenceExample(text, label)
@@ -59,7 +60,7 @@ def test_a_false_positive_goal_holds_when_the_threshold_is_used(classifier: Clas
     fitted = calibrate(classifier, "attack", ATTACKS, parse_target("attack.fpr=0.2"))
     head = Head(classifier.heads["attack"].task, fitted)
     raws = classifier.raw([e.text for e in ATTACKS])
-    flagged = [head.answer(raw).flagged for raw in raws]
+    flagged = [answer.flagged for answer in head.answers(raws)]
     benign = [f for f, e in zip(flagged, ATTACKS, strict=True) if e.label == "benign"]
     assert fitted.operating_point is not None
     assert sum(map(bool, benign)) / len(benign) == fitted.operating_point.achieved <= 0.2

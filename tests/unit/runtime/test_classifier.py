@@ -17,7 +17,8 @@ from routewright.decoding import FloatArray
 from routewright.errors import BundleError, TaskError
 from routewright.labels import Span
 from routewright.runtime.backend import OnnxBackend
-from routewright.runtime.classifier import Classifier, Head, RawOutput
+from routewright.runtime.classifier import Classifier
+from routewright.runtime.heads import Head, RawOutput
 
 LONG_HARMLESS = "plain words " * 30
 TEXTS = st.lists(st.text(max_size=100), min_size=1, max_size=6)
@@ -84,7 +85,8 @@ def test_a_batch_answers_like_single_texts(
         assert together.token_logits["entities"].shape == (len(alone.encoded.ids), 5)
         for a, b in zip(_arrays(together), _arrays(alone), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
-        for span in classifier.interpret(together, text).spans["entities"]:
+        (answer,) = classifier.interpret([together], [text])
+        for span in answer.spans["entities"]:
             assert any(c.isdigit() for c in text[span.start : span.end])
 
 

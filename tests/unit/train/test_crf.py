@@ -5,8 +5,9 @@ from itertools import pairwise, product
 import numpy as np
 import torch
 
-from routewright.decoding import SpanDecoder, Transitions
+from routewright.decoding import SpanDecoder
 from routewright.labels import BioScheme
+from routewright.tag_search import Transitions
 from routewright.train.crf import IMPOSSIBLE, LinearChainCrf
 
 SCHEME = BioScheme(["A", "B"])

@@ -34,7 +34,7 @@ from routewright.policy.decision import decide, with_thresholds
 from routewright.policy.serialization import decision_to_plain
 from routewright.policy.settings import Policy
 from routewright.policy.signals import DETECTOR_THRESHOLD, Signals
-from routewright.runtime.classifier import Head
+from routewright.runtime.heads import Head
 from routewright.runtime.work import Classified
 
 Question = Literal["domain", "jailbreak", "pii"]

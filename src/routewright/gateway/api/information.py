@@ -12,7 +12,8 @@ from routewright.gateway.api.answers import ODDS, attack_threshold
 from routewright.gateway.bodies.model_list import model_list
 from routewright.gateway.engine import Deployment, Engine
 from routewright.policy.settings import Policy
-from routewright.runtime.classifier import Classifier, Head
+from routewright.runtime.classifier import Classifier
+from routewright.runtime.heads import Head
 
 _CAPABILITIES = {
     "domain": "intent_classification",
