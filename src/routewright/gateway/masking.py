@@ -51,7 +51,9 @@ class Masker:
         return max(map(len, self._values), default=0)
 
     def mask(self, text: str, spans: Sequence[Span]) -> str:
-        """`text` with the value of each span replaced; of overlapping spans the first counts.
+        """`text` with the value of each span replaced.
+
+        Of overlapping spans the first counts, and of the next what is left of it.
 
         Raises:
             ValueError: a span lies outside, or the text was not among those of the request and
@@ -64,10 +66,11 @@ class Masker:
         for span in sorted(spans, key=lambda s: (s.start, -s.end)):
             if not 0 <= span.start < span.end <= len(text):
                 raise ValueError(f"span [{span.start}, {span.end}) is empty or outside")
-            if span.start < position:
+            if span.end <= position:
                 continue
-            value = text[span.start : span.end]
-            pieces += [text[position : span.start], self._placeholder(value, span.label)]
+            start = max(span.start, position)
+            value = text[start : span.end]
+            pieces += [text[position:start], self._placeholder(value, span.label)]
             position = span.end
         return "".join([*pieces, text[position:]])
 

@@ -1,8 +1,9 @@
 """Which texts of a request are classified, and what their answers amount to.
 
-The last turn of the user routes. Guards look at everything: the jailbreak guard at every
-message as a whole, so that an attack in pieces is seen as one, the PII guard at every single
-text, so that spans have a place to be masked at.
+The user's last turn routes. Guards look at everything: the jailbreak guard at every message
+as a whole and at the user's last messages together, so that an attack in pieces is seen as one;
+the PII guard at every single text, so that spans have a place to be masked at, and at the seams
+between the parts of a message.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from routewright.errors import ClosedError, OverloadedError, RequestError, Servi
 from routewright.gateway.answer_signals import sequence_signals
 from routewright.gateway.bodies.reading import RequestFacts
 from routewright.gateway.engine import Deployment, Engine
+from routewright.gateway.seams import Seam, find_seams
 from routewright.labels import Span
 from routewright.policy.settings import Policy
 from routewright.policy.signals import SequenceSignal, Signals
@@ -57,6 +59,7 @@ class _Check:
     budget_s: float | None
     closed: bool
     """Whether nothing else counts once it has failed."""
+    seams: tuple[Seam, ...] = ()
 
 
 @dataclass(slots=True)
@@ -108,13 +111,15 @@ def _checks(policy: Policy, facts: RequestFacts) -> list[_Check]:
     guard = policy.guards.jailbreak
     if guard is not None:
         closed = guard.on_error == "closed" and guard.mode == "block"
-        messages = frozenset(_messages(facts))
+        messages = frozenset([*_messages(facts), *last_together(facts, guard.across_messages)])
         checks.append(_Check("jailbreak", messages, guard.latency_budget_s, closed))
     pii = policy.guards.pii
     if pii is not None and pii.mode != "off":
         closed = pii.on_error == "closed" and pii.mode == "enforce"
-        parts = frozenset(place.text for place in facts.texts if place.text.strip())
-        checks.append(_Check("pii", parts, pii.latency_budget_s, closed))
+        seams = find_seams(facts.texts)
+        parts = [*(place.text for place in facts.texts), *(seam.text for seam in seams)]
+        texts = frozenset(text for text in parts if text.strip())
+        checks.append(_Check("pii", texts, pii.latency_budget_s, closed, seams))
     return checks
 
 
@@ -125,6 +130,29 @@ def _messages(facts: RequestFacts) -> Iterable[str]:
         role = place.role if place.turn is None else ""
         joined.setdefault((place.turn, role), []).append(place.text)
     return (text for texts in joined.values() if (text := "\n".join(texts)).strip())
+
+
+def last_together(facts: RequestFacts, num_characters: int) -> tuple[str, ...]:
+    """The beginning of the user's last message behind the end of those before, as one text.
+
+    None of a request with one message of the user. Half of `num_characters` is for the last
+    message; the rest reaches back over as many messages as it takes.
+    """
+    turns: dict[int, list[str]] = {}
+    for place in facts.texts:
+        if place.role == "user" and place.turn is not None:
+            turns.setdefault(place.turn, []).append(place.text)
+    *before, last = ["\n".join(texts) for texts in turns.values()] or [""]
+    if not before or not num_characters:
+        return ()
+    pieces = [last[: num_characters // 2]]
+    left = num_characters - len(pieces[0])
+    for text in reversed(before):
+        pieces.insert(0, text[-left:])
+        left -= len(pieces[0])
+        if left <= 0:
+            break
+    return ("\n".join(pieces),)
 
 
 async def _ask(
@@ -224,7 +252,7 @@ def _amount(
             worst = _worst(deployment.classifier, check, found, task)
             sequence |= {} if worst is None else {task: worst}
         else:
-            of_texts = tuple(_spans_in(place.text, task, found) for place in facts.texts)
+            of_texts = _spans_of(facts, check, task, found)
             spans[task] = tuple(span for some in of_texts for span in some)
     return Scan(
         signals=replace(
@@ -252,6 +280,17 @@ def _worst(
     given = [sequence_signals(classifier, a).get(task) for a in answers]
     signals = [signal for signal in given if signal is not None]
     return max(signals, key=lambda s: s.score or 0.0, default=None)
+
+
+def _spans_of(
+    facts: RequestFacts, check: _Check, task: str, found: _Found
+) -> tuple[tuple[Span, ...], ...]:
+    """Of each text: what was found in it, and its share of what lies across seams."""
+    spans = [_spans_in(place.text, task, found) for place in facts.texts]
+    for seam in check.seams:
+        for place, span in seam.across(_spans_in(seam.text, task, found)):
+            spans[place] = (*spans[place], span)
+    return tuple(spans)
 
 
 def _spans_in(text: str, task: str, found: _Found) -> tuple[Span, ...]:

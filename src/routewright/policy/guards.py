@@ -44,10 +44,15 @@ class JailbreakGuard:
     on_error: OnError = "closed"
     latency_budget_s: float | None = None
     """A guard that takes longer has failed; None leaves it to the deadline of the request."""
+    across_messages: int = 400
+    """Characters around the border of the user's last messages that are judged as one text
+    too, for an attack in pieces; 0 judges every message by itself alone."""
 
     def __post_init__(self) -> None:
         check_share("threshold", self.threshold)
         _check_budget(self.latency_budget_s)
+        if self.across_messages < 0:
+            raise ValueError(f"across_messages must be at least 0, got {self.across_messages}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -352,6 +352,7 @@ def test_the_same_text_is_classified_once() -> None:
         await gateway.ask(chat(MATH, NEUTRAL, CALCULATION))
         before = gateway.engine.batcher.counters.num_texts
         await gateway.ask(chat(MATH, NEUTRAL, CALCULATION, "b", "c"))
-        assert gateway.engine.batcher.counters.num_texts == before + 2
+        # The two new ones, and the user's last messages as one.
+        assert gateway.engine.batcher.counters.num_texts == before + 3
 
     run(scene())

@@ -60,6 +60,8 @@ class TextPlace:
     """Number of the message or item, from 0; None outside the conversation."""
     is_value: bool = False
     """Whether it is one value of the arguments of a tool call, not prose."""
+    is_part: bool = False
+    """Whether it is one of the parts of a message's content, which are read as one."""
 
 
 Visit = Callable[[TextPlace], str]
@@ -255,14 +257,14 @@ class _Walk:
 
     def _part(self, part: Any, role: Role, turn: int | None, where: str) -> Any:
         if isinstance(part, str):
-            return self.visit(TextPlace(part, role, turn))
+            return self.visit(TextPlace(part, role, turn, is_part=True))
         if not isinstance(part, dict):
             raise RequestError(f"{where} must be an object", param=where)
         result = dict(part)
         names = [name for name in _PART_TEXTS if part.get(name) is not None]
         for name in names:
             if isinstance(part[name], str):
-                result[name] = self.visit(TextPlace(part[name], role, turn))
+                result[name] = self.visit(TextPlace(part[name], role, turn, is_part=True))
             else:
                 result[name] = self._leaves(part[name], role, turn)
         if isinstance(part.get("content"), str | list):
