@@ -46,6 +46,7 @@ async def refused(address: str) -> bool:
     except OSError:
         return True
     writer.close()
+    await writer.wait_closed()
     return False
 
 
