@@ -120,8 +120,9 @@ class SpanDecoder:
             firsts.append(len(starts))
             num_tokens += len(offsets)
         starts.append(num_tokens)
-        emissions_WK = self._search.word_emissions(emissions_TK, starts[:-1])
-        is_long_W = np.diff(starts) > 1
+        starts_W = np.array(starts)
+        is_long_W = starts_W[1:] - starts_W[:-1] > 1
+        emissions_WK = self._search.word_emissions(emissions_TK, starts_W[:-1], is_long_W)
         tags = self._search.best_tags(emissions_WK, is_long_W, np.array(firsts))
         for (i, scored), first, last in zip(visible, firsts, firsts[1:], strict=False):
             if any(tags_W := tags[first:last]):
@@ -135,11 +136,14 @@ class SpanDecoder:
     ) -> list[Span]:
         offsets = scored.offsets
         spans: list[Span] = []
-        for first, last in _entities(tags_W, self.scheme):
+        entities = _entities(tags_W, self.scheme)
+        seen = slice(bounds[entities[0][0]], bounds[entities[-1][1] + 1])
+        of_seen_TK = probabilities(scored.logits_TK[seen], temperature=temperature)
+        for first, last in entities:
             begin_id = tags_W[first]
             tokens = slice(bounds[first], bounds[last + 1])
-            of_token_TK = probabilities(scored.logits_TK[tokens], temperature=temperature)
-            of_type = of_token_TK[:, begin_id : begin_id + 2]
+            rows = slice(tokens.start - seen.start, tokens.stop - seen.start)
+            of_type = of_seen_TK[rows, begin_id : begin_id + 2]
             score = float(of_type.sum()) / (tokens.stop - tokens.start)
             label = self.scheme.entity_type(begin_id) or ""
             start, end = offsets[tokens.start][0], offsets[tokens.stop - 1][1]

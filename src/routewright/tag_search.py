@@ -62,21 +62,19 @@ class TagSearch:
             np.ptp(self._start_K[starts_K]) + np.ptp(self._end_K)
         )
 
-    def word_emissions(self, emissions_TK: FloatArray, starts: list[int]) -> FloatArray:
+    def word_emissions(
+        self, emissions_TK: FloatArray, starts_W: IndexArray, is_long_W: BoolArray
+    ) -> FloatArray:
         """Score of each word taking a tag: its first token has it, the rest continue it."""
-        if len(starts) == len(emissions_TK):
+        if len(starts_W) == len(emissions_TK):
             return emissions_TK
-        inside = self._inside_K
-        continued_TK = emissions_TK[:, inside]
-        continued_TK[starts] = emissions_TK[starts]
+        continued_TK = emissions_TK.take(self._inside_K, axis=1)
         if self.transitions is not None:
-            rest = np.ones(len(emissions_TK), dtype=bool)
-            rest[starts] = False
-            continued_TK[rest] += self._staying_K
+            continued_TK += self._staying_K
             # The second token of a word follows its first, which may have begun the entity.
-            rest[1:] &= ~rest[:-1]
-            continued_TK[rest] += self._entering_K
-        summed: FloatArray = np.add.reduceat(continued_TK, starts, axis=0)
+            continued_TK[starts_W[is_long_W] + 1] += self._entering_K
+        continued_TK[starts_W] = emissions_TK[starts_W]
+        summed: FloatArray = np.add.reduceat(continued_TK, starts_W, axis=0)
         return summed
 
     def best_tags(
