@@ -261,7 +261,7 @@ def test_the_other_endpoints_are_guarded_and_served(whole: Whole, door: str) -> 
     assert len(client.embeddings.create(model="small", input="hello").data) == 1
     with pytest.raises(openai.BadRequestError):
         client.embeddings.create(model="small", input=ATTACK)
-    assert [m.id for m in client.models.list()] == ["auto", "MoM", "small", "large"]
+    assert [m.id for m in client.models.list()] == ["auto", "MoM", "small", "large", "down"]
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(**chat(NEUTRAL, model="no"))
 
