@@ -1,11 +1,16 @@
-"""One gRPC call as its method sees it: messages in, messages out, as bytes."""
+"""One gRPC call as its method sees it: messages in, messages out, as bytes.
+
+A message on the wire is a byte that says whether it is compressed, its length, and itself:
+https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
+"""
 
 import asyncio
+import struct
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from routewright.gateway.grpc_frames import MESSAGE_HEAD_BYTES, message, message_head
+_HEAD = struct.Struct(">?L")
 
 OK, CANCELLED, NOT_FOUND, RESOURCE_EXHAUSTED = 0, 1, 5, 8
 UNIMPLEMENTED, INTERNAL = 12, 13
@@ -38,7 +43,7 @@ class Line(Protocol):
 
 def stream_window(max_message_bytes: int) -> int:
     """Window of a stream in which a whole message always has room."""
-    return max_message_bytes + MESSAGE_HEAD_BYTES + _CREDIT_BYTES
+    return max_message_bytes + _HEAD.size + _CREDIT_BYTES
 
 
 class Call:
@@ -58,9 +63,6 @@ class Call:
         """Whether anything was sent."""
         self.status: tuple[int, str] | None = None
         """With which it ends once `outgoing` is sent."""
-        self.send_window = 0
-        self.unread = 0
-        """Bytes that came and were not read, or not yet credited."""
         self._line = line
         self._max_message_bytes = max_message_bytes
         self._messages: deque[bytes] = deque()
@@ -76,17 +78,16 @@ class Call:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         data = self._messages.popleft()
-        self._uncredited += MESSAGE_HEAD_BYTES + len(data)
+        self._uncredited += _HEAD.size + len(data)
         if self._uncredited >= _CREDIT_BYTES and not self.ended:
             self._line.credit(self, self._uncredited)
-            self.unread -= self._uncredited
             self._uncredited = 0
         return data
 
     def write(self, *messages: bytes) -> None:
         """Send messages, together if there is room."""
         if self.status is None:
-            self.outgoing += b"".join(map(message, messages))
+            self.outgoing += b"".join(_HEAD.pack(False, len(data)) + data for data in messages)
             self._line.send(self)
 
     def finish(self, status: int, text: str = "") -> None:
@@ -97,18 +98,17 @@ class Call:
 
     def receive(self, data: bytes) -> None:
         """Take what the peer sent."""
-        self.unread += len(data)
         partial = self._partial
         partial += data
-        while len(partial) >= MESSAGE_HEAD_BYTES:
-            compressed, length = message_head(partial)
+        while len(partial) >= _HEAD.size:
+            compressed, length = _HEAD.unpack_from(partial)
             if compressed or length > self._max_message_bytes:
                 self._refuse(compressed=compressed)
                 return
-            end = MESSAGE_HEAD_BYTES + length
+            end = _HEAD.size + length
             if len(partial) < end:
                 break
-            self._messages.append(bytes(partial[MESSAGE_HEAD_BYTES:end]))
+            self._messages.append(bytes(partial[_HEAD.size : end]))
             del partial[:end]
         if self._messages:
             self._wake()

@@ -1,18 +1,34 @@
-"""One HTTP/2 connection of a gRPC client: frames to calls and back.
+"""One HTTP/2 connection of a gRPC client: events of h2 to calls, and calls to frames.
 
-Written for few, known peers, Envoy and health checks: a fault of the peer ends its connection,
-not only the stream. Frames are read in the callback that brings the bytes, and a reply is
-written from the event loop at once, so a message wakes no other thread; see decisions/0007.
+h2 owns HTTP/2: frames, header compression, windows, the states of streams. A reply is written
+from the event loop at once, so a message wakes no other thread; see decisions/0007. Peers are
+few and known, Envoy and health checks: a fault of one ends its connection, not only the stream.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
-from hpack import Decoder, HPACKError
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    PingAckReceived,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+    WindowUpdated,
+)
+from h2.exceptions import ProtocolError, StreamClosedError
+from h2.settings import SettingCodes, Settings
+from hyperframe.frame import GoAwayFrame
 
-from routewright.gateway import grpc_frames as wire
 from routewright.gateway.grpc_calls import (
     CANCELLED,
     INTERNAL,
@@ -23,15 +39,16 @@ from routewright.gateway.grpc_calls import (
     Method,
     stream_window,
 )
-from routewright.gateway.grpc_frames import ConnectionFault, Frame
 
 logger = logging.getLogger(__name__)
 
 _MAX_CALLS = 10_000
-_HEADER_BYTES = 64 * 1024
 _CREDIT_BYTES = 1024 * 1024
 """Of the connection's window, which never runs out: streams have their own."""
+_DEFAULT_WINDOW = 65_535
 _DRAINING = b"draining"
+_ANSWER = [(b":status", b"200"), (b"content-type", b"application/grpc")]
+_NOT_GRPC = [(b":status", b"415")]
 
 
 class GrpcConnection(asyncio.Protocol):
@@ -50,241 +67,189 @@ class GrpcConnection(asyncio.Protocol):
         self._methods = methods
         self._max_message_bytes = max_message_bytes
         self._changed = changed
-        self._reader = wire.FrameReader()
-        self._decoder = Decoder(max_header_list_size=_HEADER_BYTES)
+        self._http2 = _new_http2(stream_window(max_message_bytes))
         self._transport: asyncio.Transport | None = None
         self._last_id = 0
-        self._block: tuple[Frame, bytearray] | None = None
-        """A HEADERS frame whose block goes on, and the block so far."""
-        self._send_window = self._new_send_window = wire.DEFAULT_WINDOW
-        self._send_frame_bytes = 16_384
         self._uncredited = 0
         self._refuses = False
-        self._handlers: dict[int, Callable[[Frame], None]] = {
-            wire.DATA: self._on_data,
-            wire.HEADERS: self._on_headers,
-            wire.RST_STREAM: self._on_reset,
-            wire.SETTINGS: self._on_settings,
-            wire.PUSH_PROMISE: self._on_nonsense,
-            wire.PING: self._on_ping,
-            wire.WINDOW_UPDATE: self._on_window_update,
-            wire.CONTINUATION: self._on_nonsense,
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            RequestReceived: self._on_request,
+            DataReceived: self._on_data,
+            StreamEnded: self._on_end,
+            WindowUpdated: self._on_room,
+            RemoteSettingsChanged: self._on_settings,
+            PingAckReceived: self._on_ping_answer,
+            ConnectionTerminated: self._on_goodbye,
         }
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what we accept."""
         self._transport = cast("asyncio.Transport", transport)
-        ours = {
-            wire.MAX_CONCURRENT_STREAMS: _MAX_CALLS,
-            wire.INITIAL_WINDOW_SIZE: stream_window(self._max_message_bytes),
-            wire.MAX_FRAME_SIZE: wire.FRAME_BYTES,
-            wire.MAX_HEADER_LIST_SIZE: _HEADER_BYTES,
-        }
-        room = wire.LARGEST_WINDOW - wire.DEFAULT_WINDOW
-        self._write(wire.settings(ours) + wire.window_update(0, room))
+        self._http2.initiate_connection()
+        room = H2Connection.MAX_WINDOW_INCREMENT - _DEFAULT_WINDOW
+        self._http2.increment_flow_control_window(room)
+        self._flush()
         self._changed(self)
 
     def data_received(self, data: bytes) -> None:
-        """Act on every frame that is now whole."""
+        """Act on everything that is now whole."""
         try:
-            for frame in self._reader.feed(data):
-                self._on_frame(frame)
-        except ConnectionFault as fault:
-            logger.warning("gRPC connection ended http2_error=%d", fault.code)
-            self._write(wire.goaway(self._last_id, fault.code))
+            self._act(self._http2.receive_data(data))
+        except ProtocolError as fault:
+            logger.warning("gRPC connection ended http2_error=%d", fault.error_code)
+            self._abandon()
             self.close()
+        self._flush()
+
+    def pause_writing(self) -> None:
+        """A client that does not read our answers is not listened to, whatever it sends."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """End what was under way."""
         self.closed = True
         self._transport = None
-        self.cancel_calls()
+        self._abandon()
         self._changed(self)
 
     def drain(self) -> None:
         """Take no more calls; those that cross this on their way are still served."""
-        self._write(
-            wire.goaway(wire.LARGEST_STREAM_ID, wire.NO_ERROR)
-            + wire.frame(wire.PING, 0, 0, _DRAINING)
-        )
+        if self._transport is not None and not self._transport.is_closing():
+            self._say_last(H2Connection.HIGHEST_ALLOWED_STREAM_ID)
+            self._http2.ping(_DRAINING)
+            self._flush()
 
     def cancel_calls(self) -> None:
         """End all calls."""
-        for call in list(self.calls.values()):
-            self._write(wire.reset(call.stream_id, wire.CANCEL))
-            self._drop(call)
+        for stream_id in self.calls:
+            self._reset(stream_id, ErrorCodes.CANCEL)
+        self._flush()
+        self._abandon()
 
     def close(self) -> None:
         """Close the connection once what was written is sent."""
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 
     def send(self, call: Call) -> None:
         """See `grpc_calls.Line`."""
-        if call.stream_id not in self.calls:
+        stream_id, outgoing, http2 = call.stream_id, call.outgoing, self._http2
+        if stream_id not in self.calls:
             return
-        stream_id, outgoing = call.stream_id, call.outgoing
-        frames = []
         if outgoing and not call.begun:
-            frames.append(wire.answer_begins(stream_id))
+            http2.send_headers(stream_id, _ANSWER)
             call.begun = True
-        while outgoing and (room := min(call.send_window, self._send_window)) > 0:
-            size = min(room, self._send_frame_bytes)
-            part = bytes(outgoing[:size])
+        while outgoing and (room := http2.local_flow_control_window(stream_id)) > 0:
+            size = min(room, http2.max_outbound_frame_size)
+            http2.send_data(stream_id, bytes(outgoing[:size]))
             del outgoing[:size]
-            call.send_window -= len(part)
-            self._send_window -= len(part)
-            frames.append(wire.frame(wire.DATA, 0, stream_id, part))
-        if call.status is not None and not outgoing:
-            frames.append(wire.answer_ends(stream_id, *call.status, begun=call.begun))
+        ends = call.status is not None and not outgoing
+        if ends:
+            http2.send_headers(stream_id, _last_headers(call), end_stream=True)
             if not call.ended:
-                frames.append(wire.reset(stream_id, wire.NO_ERROR))
+                self._reset(stream_id, ErrorCodes.NO_ERROR)
+        self._flush()
+        if ends:
             self._forget(call)
-        if frames:
-            self._write(b"".join(frames))
 
     def credit(self, call: Call, size: int) -> None:
         """See `grpc_calls.Line`."""
-        self._write(wire.window_update(call.stream_id, size))
+        self._http2.increment_flow_control_window(size, call.stream_id)
+        self._flush()
 
-    def _on_frame(self, frame: Frame) -> None:
-        if self._block is not None:
-            self._on_continuation(frame, *self._block)
-        elif (handle := self._handlers.get(frame.kind)) is not None:
-            handle(frame)
+    def _act(self, events: list[Event]) -> None:
+        # h2 has read to the end already: what came before a reset finds its stream gone.
+        gone = {event.stream_id for event in events if isinstance(event, StreamReset)}
+        for stream_id in gone:
+            if call := self.calls.get(stream_id):
+                self._drop(call)
+        for event in events:
+            if gone and isinstance(event, RequestReceived) and event.stream_id in gone:
+                continue
+            if handle := self._handlers.get(type(event)):
+                handle(event)
 
-    def _on_nonsense(self, _: Frame) -> None:
-        raise ConnectionFault(wire.PROTOCOL_ERROR)
-
-    def _on_headers(self, frame: Frame) -> None:
-        block = bytearray(wire.content(frame))
-        if frame.flags & wire.END_HEADERS:
-            self._on_block(frame, block)
-        else:
-            self._block = (frame, block)
-
-    def _on_continuation(self, frame: Frame, first: Frame, block: bytearray) -> None:
-        if frame.kind != wire.CONTINUATION or frame.stream_id != first.stream_id:
-            raise ConnectionFault(wire.PROTOCOL_ERROR)
-        block += frame.payload
-        if len(block) > _HEADER_BYTES:
-            raise ConnectionFault(wire.ENHANCE_YOUR_CALM)
-        if frame.flags & wire.END_HEADERS:
-            self._block = None
-            self._on_block(first, block)
-
-    def _on_block(self, frame: Frame, block: bytearray) -> None:
-        try:
-            headers = dict(self._decoder.decode(bytes(block), raw=True))
-        except HPACKError as exc:
-            raise ConnectionFault(wire.COMPRESSION_ERROR) from exc
-        stream_id = frame.stream_id
-        if call := self.calls.get(stream_id):  # trailers
-            self._end(call, frame)
-            return
-        if stream_id % 2 == 0:
-            raise ConnectionFault(wire.PROTOCOL_ERROR)
-        if stream_id <= self._last_id:
-            raise ConnectionFault(wire.STREAM_CLOSED)
-        if self._refuses or len(self.calls) >= _MAX_CALLS:
-            self._write(wire.reset(stream_id, wire.REFUSED_STREAM))
+    def _on_request(self, event: RequestReceived) -> None:
+        stream_id = event.stream_id
+        if self._refuses:
+            self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self._last_id = stream_id
-        self._open(frame, headers)
-
-    def _open(self, frame: Frame, headers: Mapping[bytes, bytes]) -> None:
+        headers = dict(event.headers)
         if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
-            self._write(wire.not_grpc(frame.stream_id))
+            self._http2.send_headers(stream_id, _NOT_GRPC, end_stream=True)
+            self._reset(stream_id, ErrorCodes.NO_ERROR)
             return
-        call = Call(self, frame.stream_id, max_message_bytes=self._max_message_bytes)
-        call.send_window = self._new_send_window
-        self.calls[call.stream_id] = call
+        call = Call(self, stream_id, max_message_bytes=self._max_message_bytes)
+        self.calls[stream_id] = call
         method = self._methods.get(headers.get(b":path", b""))
         if method is None:
             call.finish(UNIMPLEMENTED, "there is no such method")
-            return
-        call.task = asyncio.get_running_loop().create_task(_serve(call, method))
-        self._end(call, frame)
+        else:
+            call.task = asyncio.get_running_loop().create_task(_serve(call, method))
 
-    def _on_data(self, frame: Frame) -> None:
-        self._uncredited += len(frame.payload)
+    def _on_data(self, event: DataReceived) -> None:
+        size = event.flow_controlled_length
+        self._uncredited += size
         if self._uncredited >= _CREDIT_BYTES:
-            self._write(wire.window_update(0, self._uncredited))
+            self._http2.increment_flow_control_window(self._uncredited)
             self._uncredited = 0
-        call = self.calls.get(frame.stream_id)
-        if call is None:
-            self._check_was_open(frame.stream_id)
-            return
-        if call.ended:
-            raise ConnectionFault(wire.STREAM_CLOSED)
-        data = wire.content(frame)
-        if call.unread + len(data) > stream_window(self._max_message_bytes):
-            raise ConnectionFault(wire.FLOW_CONTROL_ERROR)
-        if len(data) < len(frame.payload):
-            self.credit(call, len(frame.payload) - len(data))
-        call.receive(data)
-        self._end(call, frame)
+        if call := self.calls.get(event.stream_id):
+            if size > len(event.data):  # padding, which no one reads
+                self.credit(call, size - len(event.data))
+            call.receive(event.data)
 
-    def _end(self, call: Call, frame: Frame) -> None:
-        if frame.flags & wire.END_STREAM and not call.ended:
+    def _on_end(self, event: StreamEnded) -> None:
+        if call := self.calls.get(event.stream_id):
             call.receive_end()
 
-    def _on_reset(self, frame: Frame) -> None:
-        call = self.calls.get(frame.stream_id)
-        if call is None:
-            self._check_was_open(frame.stream_id)
-        else:
-            self._drop(call)
+    def _on_room(self, event: WindowUpdated) -> None:
+        if event.stream_id == 0:
+            self._send_all()
+        elif call := self.calls.get(event.stream_id):
+            self.send(call)
 
-    def _on_settings(self, frame: Frame) -> None:
-        if frame.flags & wire.ACK:
-            return
-        theirs = wire.read_settings(frame.payload)
-        window = theirs.get(wire.INITIAL_WINDOW_SIZE, self._new_send_window)
-        if window > wire.LARGEST_WINDOW:
-            raise ConnectionFault(wire.FLOW_CONTROL_ERROR)
-        for call in self.calls.values():
-            call.send_window += window - self._new_send_window
-        self._new_send_window = window
-        self._send_frame_bytes = theirs.get(wire.MAX_FRAME_SIZE, self._send_frame_bytes)
-        self._write(wire.frame(wire.SETTINGS, wire.ACK, 0))
+    def _on_settings(self, _: RemoteSettingsChanged) -> None:
         self._send_all()
 
-    def _on_ping(self, frame: Frame) -> None:
-        if not frame.flags & wire.ACK:
-            self._write(wire.frame(wire.PING, wire.ACK, 0, frame.payload))
-        elif frame.payload == _DRAINING and not self._refuses:
+    def _on_ping_answer(self, event: PingAckReceived) -> None:
+        if event.ping_data == _DRAINING and not self._refuses:
             # Whatever the client sent before it knew has come by now.
             self._refuses = True
-            self._write(wire.goaway(self._last_id, wire.NO_ERROR))
+            self._say_last(self._last_id)
             if not self.calls:
                 self.close()
 
-    def _on_window_update(self, frame: Frame) -> None:
-        size = wire.read_number(frame.payload)
-        if frame.stream_id == 0:
-            self._send_window += size
-            self._check_window(self._send_window, size)
-            self._send_all()
-        elif call := self.calls.get(frame.stream_id):
-            call.send_window += size
-            self._check_window(call.send_window, size)
-            self.send(call)
+    def _on_goodbye(self, _: ConnectionTerminated) -> None:
+        # h2 sends and takes nothing after it; Envoy never says it to those it calls.
+        self._abandon()
+        self.close()
 
-    @staticmethod
-    def _check_window(window: int, added: int) -> None:
-        if window > wire.LARGEST_WINDOW or added == 0:
-            raise ConnectionFault(wire.FLOW_CONTROL_ERROR)
+    def _reset(self, stream_id: int, code: ErrorCodes) -> None:
+        # The peer may have ended it too, in bytes that h2 has read and we come to next.
+        with contextlib.suppress(StreamClosedError):
+            self._http2.reset_stream(stream_id, code)
 
-    def _check_was_open(self, stream_id: int) -> None:
-        """What is on its way when a stream ends may still arrive; for a new one it may not."""
-        if stream_id == 0 or stream_id > self._last_id:
-            raise ConnectionFault(wire.PROTOCOL_ERROR)
+    def _say_last(self, stream_id: int) -> None:
+        # h2's own GOAWAY would also end the calls: https://github.com/python-hyper/h2/issues/1181.
+        self._flush()
+        self._write(GoAwayFrame(last_stream_id=stream_id).serialize())
 
     def _send_all(self) -> None:
         for call in list(self.calls.values()):
             if call.outgoing or call.status is not None:
                 self.send(call)
+
+    def _abandon(self) -> None:
+        for call in list(self.calls.values()):
+            self._drop(call)
 
     def _drop(self, call: Call) -> None:
         self._forget(call)
@@ -297,9 +262,46 @@ class GrpcConnection(asyncio.Protocol):
             if self._refuses:
                 self.close()
 
+    def _flush(self) -> None:
+        if data := self._http2.data_to_send():
+            self._write(data)
+
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
+
+
+def _new_http2(window: int) -> H2Connection:
+    # Headers are compared with our own names and go nowhere: checking them buys nothing.
+    config = H2Configuration(
+        client_side=False,
+        header_encoding=None,
+        validate_inbound_headers=False,
+        normalize_inbound_headers=False,
+        validate_outbound_headers=False,
+        normalize_outbound_headers=False,
+    )
+    http2 = H2Connection(config)
+    http2.local_settings = Settings(
+        client=False,
+        initial_values={
+            SettingCodes.MAX_CONCURRENT_STREAMS: _MAX_CALLS,
+            SettingCodes.INITIAL_WINDOW_SIZE: window,
+            SettingCodes.MAX_HEADER_LIST_SIZE: H2Connection.DEFAULT_MAX_HEADER_LIST_SIZE,
+        },
+    )
+    return http2
+
+
+def _last_headers(call: Call) -> list[tuple[bytes, bytes]]:
+    """The trailers with the status, or all there is of an answer that has not begun."""
+    assert call.status is not None
+    status, text = call.status
+    headers = [] if call.begun else list(_ANSWER)
+    headers.append((b"grpc-status", str(status).encode("ascii")))
+    if text:
+        headers.append((b"grpc-message", text.encode("ascii")))
+    return headers
 
 
 async def _serve(call: Call, method: Method) -> None:

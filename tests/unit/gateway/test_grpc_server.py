@@ -8,20 +8,84 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hpack import Decoder
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    PushPromiseFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
 
-from routewright.gateway import grpc_frames as wire
 from routewright.gateway.grpc_calls import Call
-from routewright.gateway.grpc_frames import Frame
 from routewright.gateway.grpc_health import Health
 from routewright.gateway.grpc_server import GrpcServer
 
 LIMIT = 1024 * 1024
+END_STREAM, ACK, END_HEADERS = 1, 1, 4
 SOON_S = 5.0
 HEADERS = b"".join(
     b"\x00" + bytes((len(name),)) + name + bytes((len(value),)) + value
     for name, value in ((b":path", b"/t/Echo"), (b"content-type", b"application/grpc"))
 )
-OPENED = wire.frame(wire.HEADERS, wire.END_HEADERS, 1, HEADERS)
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+LARGEST = 2**31 - 1
+PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, ENHANCE_YOUR_CALM = 1, 3, 6, 11
+
+
+def raw(kind: type[Frame], flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    """A frame with whatever payload, sound or not."""
+    head = len(payload).to_bytes(3, "big") + bytes((kind.type or 0, flags))
+    return head + stream_id.to_bytes(4, "big") + payload
+
+
+def opened(stream_id: int, block: bytes = HEADERS) -> bytes:
+    return raw(HeadersFrame, END_HEADERS, stream_id, block)
+
+
+def window_update(stream_id: int, size: int) -> bytes:
+    return raw(WindowUpdateFrame, 0, stream_id, size.to_bytes(4, "big"))
+
+
+def initial_window(size: int) -> bytes:
+    return raw(SettingsFrame, 0, 0, b"\x00\x04" + size.to_bytes(4, "big"))
+
+
+def message(data: bytes) -> bytes:
+    return b"\x00" + len(data).to_bytes(4, "big") + data
+
+
+class Frames:
+    """What a server sends, frame by frame."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self.seen: list[Frame] = []
+        self._reader = reader
+
+    async def next(self) -> bool:
+        """Read one more; False at the end."""
+        try:
+            frame, length = Frame.parse_frame_header(
+                memoryview(await self._reader.readexactly(9))
+            )
+        except asyncio.IncompleteReadError:
+            return False
+        frame.parse_body(memoryview(await self._reader.readexactly(length)))
+        self.seen.append(frame)
+        return True
+
+    def of(self, kind: type[Frame]) -> list[Any]:
+        return [f for f in self.seen if isinstance(f, kind) and "ACK" not in f.flags]
+
+    async def until(self, kind: type[Frame], num: int) -> list[Any]:
+        while len(self.of(kind)) < num:
+            assert await self.next()
+        return self.of(kind)
 
 
 class Methods:
@@ -173,59 +237,54 @@ def test_who_watches_hears_of_every_change_and_of_services_that_are_not_there() 
     play(scene)
 
 
-async def said(port: int, data: bytes, until: Callable[[list[Frame]], bool]) -> list[Frame]:
-    """What the server sends to a client that sends `data`."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(wire.PREFACE + wire.settings({}) + data)
-    frames: list[Frame] = []
-    framing = wire.FrameReader()
-    list(framing.feed(wire.PREFACE))
-    while not until(frames) and (received := await reader.read(65_536)):
-        frames += framing.feed(received)
-    writer.close()
-    return frames
-
-
-def kinds(frames: list[Frame]) -> set[int]:
-    return {frame.kind for frame in frames}
-
-
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (wire.frame(wire.DATA, 0, 1, b"never opened"), wire.PROTOCOL_ERROR),
-        (wire.frame(wire.HEADERS, wire.END_HEADERS, 2, HEADERS), wire.PROTOCOL_ERROR),
-        (wire.frame(wire.CONTINUATION, 0, 1, b""), wire.PROTOCOL_ERROR),
-        (wire.frame(wire.PUSH_PROMISE, 0, 1, b""), wire.PROTOCOL_ERROR),
-        (wire.frame(wire.HEADERS, 0, 1, HEADERS) + OPENED, wire.PROTOCOL_ERROR),
-        (wire.frame(wire.HEADERS, wire.END_HEADERS, 1, b"\xff\xff"), wire.COMPRESSION_ERROR),
-        (wire.settings({wire.INITIAL_WINDOW_SIZE: 2**31}), wire.FLOW_CONTROL_ERROR),
-        (wire.window_update(0, wire.LARGEST_WINDOW), wire.FLOW_CONTROL_ERROR),
-        (OPENED + wire.window_update(1, 0), wire.FLOW_CONTROL_ERROR),
+        (raw(DataFrame, 0, 1, b"never opened"), PROTOCOL_ERROR),
+        (opened(2), PROTOCOL_ERROR),
+        (raw(ContinuationFrame, 0, 1), PROTOCOL_ERROR),
+        (raw(PushPromiseFrame, 0, 1), FRAME_SIZE_ERROR),
+        (raw(HeadersFrame, 0, 1, HEADERS) + opened(1), PROTOCOL_ERROR),
+        (opened(1, b"\xff\xff"), PROTOCOL_ERROR),
+        (initial_window(2**31), FLOW_CONTROL_ERROR),
+        (window_update(0, LARGEST), FLOW_CONTROL_ERROR),
+        (opened(1) + window_update(1, 0), PROTOCOL_ERROR),
+        (opened(1) + raw(DataFrame, 0, 1, bytes(60_000)), FRAME_SIZE_ERROR),
         (
-            wire.frame(wire.HEADERS, 0, 1, HEADERS)
-            + wire.frame(wire.CONTINUATION, 0, 1, b"x" * 60_000) * 2,
-            wire.ENHANCE_YOUR_CALM,
+            raw(HeadersFrame, 0, 1, HEADERS) + raw(ContinuationFrame, 0, 1, b"x") * 100,
+            PROTOCOL_ERROR,
+        ),
+        # A header of 4,000 bytes, and short references to it.
+        (
+            opened(1, b"\x40\x01x\x7f\xa1\x1e" + bytes(4000) + b"\xbe" * 20),
+            ENHANCE_YOUR_CALM,
         ),
     ],
 )
 def test_a_broken_protocol_ends_the_connection_with_its_code(data: bytes, code: int) -> None:
     async def scene(_: Methods, __: GrpcServer, port: int) -> None:
-        frames = await said(port, data, lambda _: False)
-        assert frames[-1].kind == wire.GOAWAY
-        assert int.from_bytes(frames[-1].payload[4:8], "big") == code
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(PREFACE + raw(SettingsFrame, 0, 0) + data)
+        frames = Frames(reader)
+        while await frames.next():
+            pass
+        writer.close()
+        last = frames.seen[-1]
+        assert isinstance(last, GoAwayFrame)
+        assert last.error_code == code
 
     play(scene)
 
 
 def test_a_browser_is_told_that_this_is_not_for_it() -> None:
     async def scene(_: Methods, __: GrpcServer, port: int) -> None:
-        plain = b"\x00\x05:path\x01/"
-        opened = wire.frame(wire.HEADERS, wire.END_HEADERS | wire.END_STREAM, 1, plain)
-        frames = await said(port, opened, lambda f: wire.HEADERS in kinds(f))
-        (answer,) = (f for f in frames if f.kind == wire.HEADERS)
-        assert b"415" in answer.payload
-        assert answer.flags & wire.END_STREAM
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        plain = raw(HeadersFrame, END_HEADERS | END_STREAM, 1, b"\x00\x05:path\x01/")
+        writer.write(PREFACE + raw(SettingsFrame, 0, 0) + plain)
+        (answer,) = await Frames(reader).until(HeadersFrame, 1)
+        assert dict(Decoder().decode(answer.data, raw=True)) == {b":status": b"415"}
+        assert "END_STREAM" in answer.flags
+        writer.close()
 
     play(scene)
 
@@ -233,22 +292,21 @@ def test_a_browser_is_told_that_this_is_not_for_it() -> None:
 def test_nothing_is_sent_beyond_the_windows_and_the_rest_when_they_open() -> None:
     async def scene(_: Methods, __: GrpcServer, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        small = wire.settings({wire.INITIAL_WINDOW_SIZE: 10})
-        message = wire.frame(wire.DATA, wire.END_STREAM, 1, wire.message(b"abcdefghijklmnop"))
-        writer.write(wire.PREFACE + small + OPENED + message)
-        framing, frames = wire.FrameReader(), list[Frame]()
-        list(framing.feed(wire.PREFACE))
+        sent = message(b"abcdefghijklmnop")
+        data = raw(DataFrame, END_STREAM, 1, sent)
+        writer.write(PREFACE + initial_window(10) + opened(1) + data)
+        frames = Frames(reader)
 
         async def more(size: int) -> bytes:
-            while len(data := b"".join(f.payload for f in frames if f.kind == 0)) < size:
-                frames.extend(framing.feed(await reader.read(65_536)))
+            while len(data := b"".join(f.data for f in frames.of(DataFrame))) < size:
+                assert await frames.next()
             return data
 
-        assert await more(10) == wire.message(b"abcdefghijklmnop")[:10]
-        writer.write(wire.window_update(1, 4))
+        assert await more(10) == sent[:10]
+        writer.write(window_update(1, 4))
         assert len(await more(14)) == 14
-        writer.write(wire.settings({wire.INITIAL_WINDOW_SIZE: 100}))
-        assert await more(21) == wire.message(b"abcdefghijklmnop")
+        writer.write(initial_window(100))
+        assert await more(21) == sent
         writer.close()
 
     play(scene)
@@ -258,29 +316,19 @@ def test_a_drain_serves_what_crosses_it_and_refuses_what_comes_later() -> None:
     async def scene(methods: Methods, server: GrpcServer, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         wait = HEADERS.replace(b"/t/Echo", b"/t/Wait")
-        writer.write(wire.PREFACE + wire.settings({}))
-        writer.write(wire.frame(wire.HEADERS, wire.END_HEADERS, 1, wait))
+        writer.write(PREFACE + raw(SettingsFrame, 0, 0) + opened(1, wait))
         await methods.waiting.wait()
         stopping = asyncio.ensure_future(server.stop(SOON_S))
-        framing, frames = wire.FrameReader(), list[Frame]()
-        list(framing.feed(wire.PREFACE))
-
-        async def until(kind: int, num: int) -> list[Frame]:
-            while len(found := [f for f in frames if f.kind == kind and not f.flags & 1]) < num:
-                frames.extend(framing.feed(await reader.read(65_536)))
-            return found
-
-        (ping,) = await until(wire.PING, 1)
-        writer.write(wire.frame(wire.HEADERS, wire.END_HEADERS, 3, wait))
-        writer.write(wire.frame(wire.PING, wire.ACK, 0, ping.payload))
-        writer.write(wire.frame(wire.HEADERS, wire.END_HEADERS, 5, wait))
-        (refused,) = await until(wire.RST_STREAM, 1)
-        first, last = (
-            int.from_bytes(f.payload[:4], "big") for f in await until(wire.GOAWAY, 2)
-        )
-        assert (first, last, refused.stream_id) == (wire.LARGEST_STREAM_ID, 3, 5)
+        frames = Frames(reader)
+        (ping,) = await frames.until(PingFrame, 1)
+        writer.write(opened(3, wait) + raw(PingFrame, ACK, 0, ping.opaque_data))
+        writer.write(opened(5, wait))
+        (refused,) = await frames.until(RstStreamFrame, 1)
+        first, last = (f.last_stream_id for f in await frames.until(GoAwayFrame, 2))
+        assert (first, last, refused.stream_id) == (LARGEST, 3, 5)
         assert not stopping.done()
-        writer.write(wire.reset(1, wire.CANCEL) + wire.reset(3, wire.CANCEL))
+        cancel = (8).to_bytes(4, "big")
+        writer.write(raw(RstStreamFrame, 0, 1, cancel) + raw(RstStreamFrame, 0, 3, cancel))
         await asyncio.wait_for(stopping, SOON_S)
         writer.close()
 
