@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.policies import make_policy
 from typer.testing import CliRunner
@@ -144,10 +145,13 @@ ODD_NAMES = (
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1) | st.sampled_from(ODD_NAMES)
 
 
-@given(NAMES)
-def test_the_file_holds_the_bootstrap_whatever_a_model_is_called(name: str) -> None:
+@hypothesis.settings(max_examples=20, deadline=None)
+@given(st.lists(NAMES, unique=True, min_size=1, max_size=8))
+@example(list(ODD_NAMES))
+def test_the_file_holds_the_bootstrap_whatever_models_are_called(names: list[str]) -> None:
     endpoints = (Endpoint(host="10.0.0.1", port=80),)
-    found = EnvoySettings(models=(ModelUpstream(model=name, endpoints=endpoints),))
+    models = tuple(ModelUpstream(model=name, endpoints=endpoints) for name in names)
+    found = EnvoySettings(models=models)
     assert yaml.safe_load(envoy_yaml(found)) == envoy_bootstrap(found)
 
 

@@ -15,6 +15,7 @@ from tests.gateway_parts import (
     NEUTRAL,
     UNSURE,
     Asked,
+    Gateway,
     broken_classifier,
     chat,
     classifier,
@@ -144,8 +145,8 @@ def test_values_come_back_in_a_stream_cut_anywhere() -> None:
     chunks = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
     events = b"".join(b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks)
 
-    async def scene(cut: int) -> str:
-        asked = await make_gateway().ask(chat("call 5551234", stream=True))
+    async def answered(gateway: Gateway, cut: int) -> str:
+        asked = await gateway.ask(chat("call 5551234", stream=True))
         await asked.handler.on_response_headers(
             {":status": "200", "content-type": "text/event-stream; charset=utf-8"}
         )
@@ -156,8 +157,12 @@ def test_values_come_back_in_a_stream_cut_anywhere() -> None:
         deltas = [json.loads(line)["choices"][0]["delta"] for line in lines]
         return "".join(delta.get("content", "") for delta in deltas)
 
-    for cut in range(0, len(events), 7):
-        assert run(scene(cut)) == "I call 5551234 now"
+    async def scene() -> None:
+        gateway = make_gateway()
+        for cut in range(0, len(events), 7):
+            assert await answered(gateway, cut) == "I call 5551234 now"
+
+    run(scene())
 
 
 def test_the_gateways_own_prompt_is_not_masked() -> None:
