@@ -98,16 +98,12 @@ def table(rows: Sequence[Mapping[str, Any]], joint_run: Mapping[str, Any]) -> st
             megabytes(max(run["peak_memory_bytes"] for run in group)),
             megabytes(sum(run["model_bytes"] for run in group)),
             f"{sum(run['num_trainable_parameters'] for run in group):,}",
-            number(latency, 1),
         ]
-        for name, group, latency in (
-            ("one joint model", [joint_run], max(r["joint"].latency_p50_ms for r in rows)),
-            (f"{len(runs)} single models", runs, sum(r["single"].latency_p50_ms for r in rows)),
-        )
+        for name, group in (("one joint model", [joint_run]), (f"{len(runs)} single", runs))
     ]
     columns = (
         "models", "training", "peak memory (largest process)", "weights on disk",
-        "trained parameters", "ms for a text, all tasks",
+        "trained parameters",
     )  # fmt: skip
     return "\n".join([markdown(head, cells, left=2), markdown(columns, costs)])
 

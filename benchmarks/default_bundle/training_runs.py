@@ -90,14 +90,18 @@ def _train(recipe: Path, folder: Path) -> None:
 
 
 def recorded(run: Path) -> dict[str, Any]:
-    """What ``run.json`` says of a run, whatever state it is in; absent keys are None."""
+    """What ``run.json`` says of a run, whatever state it is in; absent keys are None.
+
+    ``epochs`` is what was trained, a run stopped early included.
+    """
     content: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
     kept = (
         "train_s", "num_steps", "num_parameters", "num_trainable_parameters", "num_rows",
         "num_examples", "num_train_tokens", "peak_memory_bytes", "model_bytes", "precision",
         "machine", "arguments", "status",
     )  # fmt: skip
-    return {key: content.get(key) for key in kept}
+    done = [entry["epoch"] for entry in content.get("history") or [] if "epoch" in entry]
+    return {**{key: content.get(key) for key in kept}, "epochs": max(done, default=None)}
 
 
 def missing_line(variants: Sequence[Variant]) -> str:

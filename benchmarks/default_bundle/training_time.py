@@ -43,8 +43,7 @@ def table(runs: Sequence[Mapping[str, Any]]) -> str:
     """A row a run."""
     cells = []
     for run in runs:
-        epochs = run["arguments"]["num_train_epochs"]
-        seen = run["num_train_tokens"] * epochs
+        seen = run["num_train_tokens"] * run["epochs"]
         named = run["specification_s"]
         cells.append(
             [
@@ -52,7 +51,7 @@ def table(runs: Sequence[Mapping[str, Any]]) -> str:
                 ", ".join(run["tasks"]),
                 "LoRA" if run["is_lora"] else "full",
                 f"{run['num_rows']:,}",
-                f"{epochs:g}",
+                f"{run['epochs']:.3g}",
                 f"{run['num_steps']:,}",
                 number(seen / run["train_s"], 0),
                 minutes(run["train_s"]),

@@ -169,7 +169,8 @@ def test_training_times_come_from_the_record_of_the_run(tmp_path: Path) -> None:
         "train_s": 123.0, "num_steps": 100, "num_rows": 3200, "num_train_tokens": 61500,
         "num_parameters": 10, "num_trainable_parameters": 10,
         "num_examples": {"pii": {"train": 1}, "intent": {"train": 1}},
-        "arguments": {"num_train_epochs": 2.0},
+        "arguments": {"num_train_epochs": 9.0},
+        "history": [{"loss": 1.0, "epoch": 1.0}, {"train_runtime": 123.0, "epoch": 2.0}],
     }  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps(run), "utf-8")
     described = training_time.describe(tmp_path)
