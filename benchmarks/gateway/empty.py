@@ -4,6 +4,8 @@ import asyncio
 import signal
 import sys
 
+import uvloop
+
 from routewright.gateway.exchange import (
     BodyHandling,
     Forward,
@@ -60,4 +62,5 @@ async def main(http: int, ext_proc: int, upstream: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*map(int, sys.argv[1:4])))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as `serve` does
+        runner.run(main(*map(int, sys.argv[1:4])))
