@@ -8,7 +8,7 @@ pytest.importorskip("transformers")
 from transformers import BertConfig, BertModel
 
 from routewright.tasks import BUILT_IN
-from routewright.train.cpu_speed import ByteDropout, speed_up_on_cpu
+from routewright.train.cpu_speed import ByteDropout, attend, speed_up_on_cpu
 from routewright.train.modeling import ModelConfig, MultiTaskModel
 
 VOCABULARY = 50
@@ -43,6 +43,18 @@ def test_gradients_are_those_of_the_model_as_transformers_builds_it() -> None:
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_attention_weights_are_dropped_as_often_as_the_backbone_says() -> None:
+    module = torch.nn.Module().train()
+    torch.manual_seed(0)
+    query = torch.zeros(2, 4, 50, 8)  # attends to all tokens alike
+    value = torch.ones(2, 4, 50, 8)
+    kept, _ = attend(module, query, query, value, None, dropout=0.25)
+    assert kept.mean().item() == pytest.approx(1.0, abs=0.02)
+    assert kept.std().item() == pytest.approx((0.25 / 0.75 / 50) ** 0.5, rel=0.2)
+    whole, _ = attend(module.eval(), query, query, value, None, dropout=0.0)
+    torch.testing.assert_close(whole, torch.ones(2, 50, 4, 8))
 
 
 def test_parameters_keep_their_names() -> None:

@@ -92,7 +92,6 @@ def load_backbone(name: str) -> PreTrainedModel:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
                 **_without_pooler(config.model_type),
-                **_without_attention_dropout(config.model_type),
             )
     except (OSError, ValueError, SafetensorError) as exc:
         first_line = str(exc).strip().splitlines()[0]
@@ -211,15 +210,6 @@ def weights_digest(backbone: PreTrainedModel) -> str:
 def _without_pooler(model_type: str) -> dict[str, bool]:
     # Its weights would take part in no loss; our heads bring their own dense layer.
     return {} if model_type == "modernbert" else {"add_pooling_layer": False}
-
-
-def _without_attention_dropout(model_type: str) -> dict[str, float]:
-    """Dropout of attention weights forbids fused kernels, for little gain in fine-tuning.
-
-    ModernBERT (https://arxiv.org/abs/2412.13663) was trained without.
-    """
-    name = "attention_dropout" if model_type == "modernbert" else "attention_probs_dropout_prob"
-    return {name: 0.0}
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Training steps on a processor without what PyTorch does slowly there.
 
 Two changes that leave the mathematics as it is: dropout masks come from a fast generator, and
-attention without dropout is two plain products. Measured in docs/log.md, 2026-11-21.
+attention is two plain products. Measured in docs/log.md, 2026-11-21.
 """
 
 from typing import Any
@@ -58,9 +58,10 @@ def attend(
     dropout: float = 0.0,
     **options: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Attention as transformers calls it; in training without dropout, by two products.
+    """Attention as transformers calls it; in training by two products.
 
-    PyTorch's fused kernel takes four times as long for the gradients of short rows.
+    PyTorch's fused kernel takes four times as long for the gradients of short rows, and knows
+    no dropout on processors.
 
     Args:
         module: the attention layer.
@@ -69,13 +70,13 @@ def attend(
         value: of the tokens attended to.
         attention_mask: broadcast to ``(B, heads, T, T)``; truth, or numbers to add.
         scaling: of the scores; None is ``size ** -0.5``.
-        dropout: of attention weights; above 0, PyTorch's kernel answers.
+        dropout: of attention weights.
         options: for PyTorch's kernel.
 
     Returns:
         ``(B, T, heads, size)``, and no weights.
     """
-    if not module.training or dropout > 0:
+    if not module.training:
         return sdpa_attention_forward(
             module,
             query,
@@ -94,7 +95,7 @@ def attend(
                 scores = scores.masked_fill(~attention_mask, _MASKED)
             else:
                 scores = scores + attention_mask.to(scores.dtype)
-        mixed = scores.softmax(dim=-1) @ value
+        mixed = ByteDropout(dropout)(scores.softmax(dim=-1)) @ value
     return mixed.transpose(1, 2).contiguous(), None
 
 
