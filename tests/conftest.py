@@ -3,10 +3,15 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from routewright import shipped
 from routewright.bundle import Bundle
 from tests.tiny import write_tiny_bundle
+
+# How long one example takes says more about the machine's other work than about the code.
+settings.register_profile("routewright", deadline=None)
+settings.load_profile("routewright")
 
 
 @pytest.fixture(scope="session")

@@ -188,7 +188,8 @@ def serving(app: Starlette, loop: Loop, **options: Any) -> Iterator[int]:
     """Serve `app` on a free port of this machine."""
     port = free_port()
     options |= {"log_level": "error", "lifespan": "off", "ws": "none"}
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, **options)
+    # Uvicorn would otherwise take the logging of the whole test process into its hands.
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, **options)
     server = uvicorn.Server(config)
     done = asyncio.run_coroutine_threadsafe(server.serve(), loop.loop)
     wait_until(lambda: server.started, "the upstream to listen")

@@ -16,6 +16,8 @@ FloatArray = NDArray[np.floating]
 BoolArray = NDArray[np.bool_]
 IndexArray = NDArray[np.intp]
 _IMPOSSIBLE = -1e9
+_IN_STEP = 256
+"""Stretches searched together: each needs (K, K) numbers a step, and a text has any number."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,16 @@ class TagSearch:
         unsure_W &= is_open_W  # so that a stretch may reach to the next one
         is_unsure_S = np.logical_or.reduceat(unsure_W, starts_S)
         if is_unsure_S.any():
+            starts_S = starts_S[is_unsure_S]
             stops_S = np.flatnonzero(ends_W)[is_unsure_S] + 1
-            stretches = _Stretches(starts_S[is_unsure_S], stops_S, firsts_B)
-            for start, path in self._viterbi(
-                emissions_WK, is_long_W.astype(np.intp), stretches
-            ):
-                tags[start : start + len(path)] = path
+            is_first_W = np.zeros(firsts_B[-1] + 1, dtype=bool)
+            is_first_W[firsts_B] = True
+            is_long = is_long_W.astype(np.intp)
+            for first in range(0, len(starts_S), _IN_STEP):
+                some = slice(first, first + _IN_STEP)
+                stretches = _Stretches(starts_S[some], stops_S[some], is_first_W)
+                for start, path in self._viterbi(emissions_WK, is_long, stretches):
+                    tags[start : start + len(path)] = path
         return tags
 
     def _may_be_inside(self, emissions_WK: FloatArray, firsts_B: IndexArray) -> BoolArray:
@@ -196,12 +202,12 @@ class TagSearch:
 class _Stretches:
     """Ranges of words that are searched together, longest first."""
 
-    def __init__(self, starts_S: IndexArray, stops_S: IndexArray, firsts_B: IndexArray) -> None:
+    def __init__(
+        self, starts_S: IndexArray, stops_S: IndexArray, is_first_W: BoolArray
+    ) -> None:
         sizes_S = stops_S - starts_S
         order_S = np.argsort(-sizes_S, kind="stable")
         self.starts_S, self.sizes_S = starts_S[order_S], sizes_S[order_S]
-        is_first_W = np.zeros(firsts_B[-1] + 1, dtype=bool)
-        is_first_W[firsts_B] = True
         self.at_start_S = is_first_W[self.starts_S]
         self.at_end_S = is_first_W[self.starts_S + self.sizes_S]
         steps = np.arange(self.sizes_S[0])

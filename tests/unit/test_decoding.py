@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tests.tiny import byte_level_tokenizer, tiny_encoder
 
+from routewright import tag_search
 from routewright.decoding import (
     ScoredText,
     SpanDecoder,
@@ -207,7 +208,8 @@ def test_searching_between_certain_words_finds_what_searching_the_whole_text_fin
     emissions_WK[:, 0] += certainty * rng.integers(0, 2, size=num_words)
     is_long_W = rng.integers(0, 2, size=num_words)
     firsts_B = np.array([0, num_words])
-    everything = _Stretches(firsts_B[:1], firsts_B[1:], firsts_B)
+    is_first_W = np.arange(num_words + 1) % num_words == 0
+    everything = _Stretches(firsts_B[:1], firsts_B[1:], is_first_W)
     ((_, whole),) = search._viterbi(emissions_WK, is_long_W, everything)
     assert search.best_tags(emissions_WK, is_long_W > 0, firsts_B) == whole
 
@@ -227,3 +229,6 @@ def test_texts_decoded_together_have_the_entities_they_have_alone(
         texts.append(ScoredText(text, offsets, logits_TK))
     alone = [decoder.decode(*text, temperature=1.3, threshold=0.4) for text in texts]
     assert decoder.decode_all(texts, temperature=1.3, threshold=0.4) == alone
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tag_search, "_IN_STEP", 2)  # in several rounds
+        assert decoder.decode_all(texts, temperature=1.3, threshold=0.4) == alone

@@ -79,10 +79,14 @@ class Call:
             await self._waiter
         data = self._messages.popleft()
         self._uncredited += _HEAD.size + len(data)
-        if self._uncredited >= _CREDIT_BYTES and not self.ended:
-            self._line.credit(self, self._uncredited)
-            self._uncredited = 0
+        self.give_credit()
         return data
+
+    def give_credit(self) -> None:
+        """Let the peer send more, unless it does not take what it is sent."""
+        if self._uncredited >= _CREDIT_BYTES and not (self.ended or self.outgoing):
+            size, self._uncredited = self._uncredited, 0
+            self._line.credit(self, size)
 
     def write(self, *messages: bytes) -> None:
         """Send messages, together if there is room."""
@@ -98,6 +102,8 @@ class Call:
 
     def receive(self, data: bytes) -> None:
         """Take what the peer sent."""
+        if self.status is not None:
+            return  # nobody reads any more
         partial = self._partial
         partial += data
         while len(partial) >= _HEAD.size:
@@ -129,6 +135,7 @@ class Call:
             self.task.cancel()
 
     def _refuse(self, *, compressed: bool) -> None:
+        self.outgoing.clear()  # the status must not wait for room behind it
         if compressed:
             self.finish(UNIMPLEMENTED, "messages must not be compressed")
         else:

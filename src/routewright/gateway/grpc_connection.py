@@ -71,7 +71,8 @@ class GrpcConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._last_id = 0
         self._uncredited = 0
-        self._refuses = False
+        self.refuses = False
+        """Whether the client knows that it drains: no call crosses that any more."""
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             RequestReceived: self._on_request,
             DataReceived: self._on_data,
@@ -158,6 +159,8 @@ class GrpcConnection(asyncio.Protocol):
         self._flush()
         if ends:
             self._forget(call)
+        elif not outgoing:
+            call.give_credit()
 
     def credit(self, call: Call, size: int) -> None:
         """See `grpc_calls.Line`."""
@@ -178,7 +181,7 @@ class GrpcConnection(asyncio.Protocol):
 
     def _on_request(self, event: RequestReceived) -> None:
         stream_id = event.stream_id
-        if self._refuses:
+        if self.refuses:
             self._reset(stream_id, ErrorCodes.REFUSED_STREAM)
             return
         self._last_id = stream_id
@@ -220,10 +223,11 @@ class GrpcConnection(asyncio.Protocol):
         self._send_all()
 
     def _on_ping_answer(self, event: PingAckReceived) -> None:
-        if event.ping_data == _DRAINING and not self._refuses:
+        if event.ping_data == _DRAINING and not self.refuses:
             # Whatever the client sent before it knew has come by now.
-            self._refuses = True
+            self.refuses = True
             self._say_last(self._last_id)
+            self._changed(self)
             if not self.calls:
                 self.close()
 
@@ -259,7 +263,7 @@ class GrpcConnection(asyncio.Protocol):
         self.calls.pop(call.stream_id, None)
         if not self.calls:
             self._changed(self)
-            if self._refuses:
+            if self.refuses:
                 self.close()
 
     def _flush(self) -> None:

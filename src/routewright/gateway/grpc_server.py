@@ -45,6 +45,10 @@ class GrpcServer:
         self._server = None
         for connection in self._connections:
             connection.drain()
+        # Also of an idle connection a call may be on its way.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(drain_s, _CLOSING_S)):
+                await self._until(lambda: all(c.refuses for c in self._connections))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_s):
                 await self._until(lambda: not any(c.calls for c in self._connections))

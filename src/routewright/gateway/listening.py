@@ -45,6 +45,8 @@ class TimedConnection(HttpToolsProtocol):
     """Refuses a request whose headers are not through."""
     _untaken: asyncio.TimerHandle | None = None
     """Ends the connection of a client that does not read its answer."""
+    _completed = False
+    """Whether the bytes just read ended a request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client that says nothing is given as long as one between two requests."""
@@ -62,11 +64,30 @@ class TimedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Between two requests, any byte begins the time for headers."""
+        self._completed = False
         super().data_received(data)
         serving = self.cycle is not None and not self.cycle.response_complete
-        if not serving and self._unfinished is None and not self.transport.is_closing():
+        if serving or self.transport.is_closing():
+            return
+        if self._completed:  # the rest of a body that was answered early
+            self._unset_unfinished()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        elif self._unfinished is None:
             seconds = self.config.clients.headers_timeout_s
             self._unfinished = self.loop.call_later(seconds, self._refuse)
+
+    def on_message_begin(self) -> None:
+        """Another request follows."""
+        self._completed = False
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """The request is through."""
+        self._completed = True
+        super().on_message_complete()
 
     def on_headers_complete(self) -> None:
         """They came in time."""
@@ -76,13 +97,23 @@ class TimedConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client is behind with reading: the time for it to catch up begins."""
         super().pause_writing()
-        seconds = self.config.clients.idle_timeout_s
-        self._untaken = self.loop.call_later(seconds, self.transport.abort)
+        self._await_taking()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self._unset_untaken()
         super().resume_writing()
+
+    def _await_taking(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        seconds = self.config.clients.idle_timeout_s
+        self._untaken = self.loop.call_later(seconds, self._unless_taken, left)
+
+    def _unless_taken(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._await_taking()
+        else:
+            self.transport.abort()
 
     def _refuse(self) -> None:
         body = self.config.overdue()

@@ -4,6 +4,7 @@ A model reads the parts as one text. So the end of each part and the beginning o
 classified together, and what is found across a border is brought back to the parts. Pure.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -28,16 +29,13 @@ class Seam:
         """The pieces of those `spans` of `text` that lie across a border, by place."""
         borders = [start for _, _, start, _ in self.pieces[1:]]
         for span in spans:
-            if not any(span.start < border < span.end for border in borders):
+            first, last = bisect_right(borders, span.start), bisect_left(borders, span.end)
+            if first == last:
                 continue
-            for place, begins, start, end in self.pieces:
+            for place, begins, start, end in self.pieces[first : last + 1]:
                 own_start, own_end = max(span.start, start), min(span.end, end)
-                if own_start < own_end:
-                    shift = begins - start
-                    yield (
-                        place,
-                        Span(own_start + shift, own_end + shift, span.label, span.score),
-                    )
+                shift = begins - start
+                yield place, Span(own_start + shift, own_end + shift, span.label, span.score)
 
 
 def find_seams(places: Sequence[TextPlace]) -> tuple[Seam, ...]:
@@ -64,9 +62,11 @@ def _seams_of(message: Sequence[tuple[int, TextPlace]]) -> Iterable[Seam]:
         stretches.append((start, end))
     for start, end in stretches:
         pieces, texts, length = [], [], 0
-        for (place_index, place), own_start in zip(message, starts, strict=False):
+        first, last = bisect_right(starts, start) - 1, bisect_left(starts, end)
+        for number in range(first, last):
+            (place_index, place), own_start = message[number], starts[number]
             begins = max(0, start - own_start)
-            text = place.text[begins : max(begins, end - own_start)]
+            text = place.text[begins : end - own_start]
             if text:
                 pieces.append((place_index, begins, length, length + len(text)))
                 texts.append(text)

@@ -17,6 +17,10 @@ from routewright.runtime.batcher import BatcherConfig
 _VARIABLE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
 
 
+_LARGEST_BODY = 512 * 1024 * 1024
+"""A message from Envoy has to fit the window of an HTTP/2 stream."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Listen:
     """Where a door listens."""
@@ -155,6 +159,8 @@ class GatewaySettings:
             raise ValueError("deadline_s and drain_s must be positive")
         if min(self.max_body_bytes, self.max_texts) < 1 or self.remembered_texts < 0:
             raise ValueError("max_body_bytes and max_texts must be at least 1")
+        if self.max_body_bytes > _LARGEST_BODY:
+            raise ValueError(f"max_body_bytes must be at most {_LARGEST_BODY} (512 MiB)")
         if self.threads != "auto" and self.threads < 1:
             raise ValueError(f"threads must be auto or at least 1, got {self.threads}")
 

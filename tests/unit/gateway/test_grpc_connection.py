@@ -297,3 +297,29 @@ def test_a_client_that_does_not_read_is_not_listened_to() -> None:
         assert client.wire.reading
 
     play(scene)
+
+
+def test_a_client_that_takes_no_answers_may_not_send_on() -> None:
+    async def scene(client: Client) -> None:
+        client.http2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        await client.events()
+        client.open(1)
+        await client.events()
+        sent = message(b"x" * 10_000)
+        for _ in range(100):
+            if client.http2.local_flow_control_window(1) < len(sent):
+                break
+            client.http2.send_data(1, sent)
+            await client.events()
+        else:
+            raise AssertionError("it was given credit for a megabyte")
+        (call,) = client.connection.calls.values()
+        assert len(call.outgoing) < 3 * MAX_BYTES
+        client.http2.increment_flow_control_window(10_000_000, 1)
+        client.http2.increment_flow_control_window(10_000_000)
+        await client.events()
+        await client.events()
+        assert client.http2.local_flow_control_window(1) >= MAX_BYTES
+        assert not call.outgoing
+
+    play(scene)

@@ -333,3 +333,21 @@ def test_a_drain_serves_what_crosses_it_and_refuses_what_comes_later() -> None:
         writer.close()
 
     play(scene)
+
+
+def test_a_drain_serves_a_call_that_crosses_it_on_an_idle_connection() -> None:
+    async def scene(_: Methods, server: GrpcServer, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(PREFACE + raw(SettingsFrame, 0, 0))
+        frames = Frames(reader)
+        await frames.until(SettingsFrame, 1)  # it is known to the server by now
+        stopping = asyncio.ensure_future(server.stop(SOON_S))
+        (ping,) = await frames.until(PingFrame, 1)
+        late = raw(DataFrame, END_STREAM, 1, message(b"late"))
+        writer.write(opened(1) + late + raw(PingFrame, ACK, 0, ping.opaque_data))
+        (answer,) = await frames.until(DataFrame, 1)
+        assert answer.data == message(b"late")
+        await asyncio.wait_for(stopping, SOON_S)
+        writer.close()
+
+    play(scene)

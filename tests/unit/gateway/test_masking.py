@@ -100,10 +100,10 @@ def test_however_a_stream_is_cut_the_whole_is_the_same(
 def test_thousands_of_values_in_thousands_of_texts_take_no_time() -> None:
     texts = [f"5550{n:06}" for n in range(10_000)]
     masker = Masker(texts)
-    started = time.monotonic()
+    started = time.process_time()
     masked = [masker.mask(text, [Span(0, len(text), "PHONE")]) for text in texts]
     assert [masker.mask_again(text) for text in masked] == masked
-    assert time.monotonic() - started < 3.0
+    assert time.process_time() - started < 3.0
 
 
 def test_values_in_arguments_are_escaped_as_json() -> None:

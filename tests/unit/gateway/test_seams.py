@@ -1,5 +1,7 @@
 """The places where parts of a message meet, and what lies across them."""
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,3 +65,13 @@ def test_every_span_across_a_border_comes_back_as_the_same_characters(
         values = [given_places[place].text[span.start : span.end] for place, span in found]
         assert not found or "".join(values) == seam.text[start:end]
         assert len(found) != 1
+
+
+def test_thousands_of_parts_take_no_time() -> None:
+    started = time.process_time()
+    seams = find_seams(places(*(["x" * 300] * 8_000)))
+    assert len(seams) == 7_999
+    (short,) = find_seams(places(*(["ab"] * 8_000)))
+    spans = [Span(i, i + 3, "X") for i in range(0, 15_000, 3)]
+    assert len(list(short.across(spans))) >= 2 * len(spans)
+    assert time.process_time() - started < 3.0
