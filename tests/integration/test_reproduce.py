@@ -39,7 +39,7 @@ class Package:
         self.shipped.mkdir()
         self.recipe = self.shipped / "default.recipe.yaml"
         content = recipe(Path("elsewhere"), make_checkpoint(folder / "bert", "bert"))
-        content["train"] |= {"num_train_epochs": 4}
+        content["train"] |= {"num_train_epochs": 8}
         self.recipe.write_text(yaml.safe_dump(content), encoding="utf-8")
         self.run("train", self.recipe, "--set", f"data_dir={self.data}", "--out", folder / "r")
         shutil.copytree(folder / "r" / "bundle", self.shipped / "default")

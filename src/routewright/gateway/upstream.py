@@ -189,6 +189,9 @@ class Upstreams:
                 self._ejected_until.pop(endpoint.url, None)
                 return found.answer
             if found.stale:
+                # No attempt at all: the server had closed the connection while it was idle.
+                # There are only so many of those, and a new connection is never stale.
+                search.left += 1
                 waiting.insert(0, endpoint)
                 continue
             self._eject(endpoint, model, found)

@@ -240,6 +240,27 @@ def test_a_connection_that_dies_while_idle_is_replaced() -> None:
     play(scene)
 
 
+def test_any_number_of_connections_may_have_died_while_idle() -> None:
+    async def scene() -> None:
+        num_open, together = 4, asyncio.Barrier(4)
+        server: SocketServer
+
+        async def hang_up_when_reused(_: Received, writer: asyncio.StreamWriter) -> None:
+            if len(server.requests) <= num_open:
+                await together.wait()  # so that each has a connection of its own
+                writer.write(response(b"ok"))
+            elif server.connections == num_open:
+                writer.close()
+            else:
+                writer.write(response(b"new"))
+
+        async with listening(hang_up_when_reused) as server, opened() as upstreams:
+            await asyncio.gather(*(ask(upstreams, to(server)) for _ in range(num_open)))
+            assert await ask(upstreams, to(server)) == (200, b"new")
+
+    play(scene)
+
+
 def test_connections_are_used_again() -> None:
     async def scene() -> None:
         async with listening(says(b"ok")) as server, opened() as upstreams:
