@@ -85,6 +85,12 @@ def test_byte_dropout_zeroes_its_share_and_keeps_the_mean() -> None:
     assert dropped.mean().item() == pytest.approx(1.0, abs=0.003)
 
 
+def test_byte_dropout_of_nearly_everything_stays_finite() -> None:
+    dropped = ByteDropout(0.999).train()(torch.ones(10_000))
+    assert torch.isfinite(dropped).all()
+    assert 0 < (dropped > 0).float().mean().item() < 0.02
+
+
 def test_byte_dropout_passes_gradients_of_what_it_kept() -> None:
     torch.manual_seed(0)
     values = torch.ones(10_000, requires_grad=True)

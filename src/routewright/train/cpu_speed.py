@@ -1,7 +1,7 @@
 """Training steps on a processor without what PyTorch does slowly there.
 
 Two changes that leave the mathematics as it is: dropout masks come from a fast generator, and
-attention is two plain products. Measured in docs/log.md, 2026-11-21.
+attention is two plain products. What a step spent on the two before: docs/log.md, 2026-11-21.
 """
 
 from typing import Any
@@ -23,10 +23,10 @@ _MASKED = -1e30
 
 
 class ByteDropout(nn.Module):
-    """Dropout whose mask is drawn as bytes; `torch.bernoulli` is 20 times slower on processors.
+    """Dropout whose mask is drawn as bytes, many at a time; `torch.bernoulli` draws one by one.
 
     Args:
-        p: probability of a zero, in [0, 1); rounded to a multiple of 1/256.
+        p: probability of a zero, in [0, 1); rounded to a multiple of 1/256 below 1.
 
     Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.
     """
@@ -34,7 +34,7 @@ class ByteDropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
-        self.num_kept = round((1 - p) * _LEVELS)
+        self.num_kept = max(1, round((1 - p) * _LEVELS))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """`values` with zeros at random places, the rest scaled up; unchanged in evaluation."""
@@ -60,8 +60,8 @@ def attend(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Attention as transformers calls it; in training by two products.
 
-    PyTorch's fused kernel takes four times as long for the gradients of short rows, and knows
-    no dropout on processors.
+    PyTorch's fused kernel is slow at the gradients of short rows, and knows no dropout on
+    processors.
 
     Args:
         module: the attention layer.
