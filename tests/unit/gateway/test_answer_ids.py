@@ -1,6 +1,7 @@
 """The id of a passing answer: found wherever its pieces are cut, and nothing taken for it."""
 
 import json
+import time
 
 import pytest
 
@@ -68,3 +69,27 @@ def test_no_more_than_the_limit_is_held(is_events: bool) -> None:
     filler = b"data: " + b"x" * 2 * MAX_BYTES + b"\n\n"
     answer = filler + (events("\n") if is_events else LAST)
     assert found(answer, MAX_BYTES // 2, is_events=is_events) == []
+
+
+@pytest.mark.parametrize("is_events", [False, True])
+@pytest.mark.parametrize("filler", [b"x", b" ", b"\r\n\n"])
+def test_an_answer_in_small_pieces_takes_time_in_proportion(
+    filler: bytes, is_events: bool
+) -> None:
+    def seconds(num_bytes: int) -> float:
+        start = b"data: " if is_events else b""
+        answer = start + filler * (num_bytes // len(filler)) + b" " * 99
+        began = time.process_time()
+        assert found(answer, 64, is_events=is_events) == []
+        return time.process_time() - began
+
+    # Four times as much took sixteen times as long.
+    small = min(seconds(MAX_BYTES // 8) for _ in range(3))
+    assert min(seconds(MAX_BYTES // 2) for _ in range(3)) < 8 * small + 0.01
+
+
+def test_an_answer_that_ends_at_once_is_read_in_proportion() -> None:
+    answer = b"\n\n" * (MAX_BYTES // 2 - 200) + events("\n")
+    began = time.process_time()
+    assert found(answer, MAX_BYTES, is_events=True) == ["resp_1"]
+    assert time.process_time() - began < 5.0
