@@ -19,6 +19,7 @@ class AnswerReader:
         *,
         json_content: bool = False,
         tell_id: Callable[[str], None] | None = None,
+        max_body_bytes: int = MAX_BYTES,
     ) -> None:
         """Begin.
 
@@ -26,10 +27,12 @@ class AnswerReader:
             masker: the one of the request.
             json_content: as for `unmask_answer`.
             tell_id: called with the answer's id; None if it does not matter.
+            max_body_bytes: of an answer that a door gathers; a larger one would fail.
         """
         self._masker = masker
         self._json_content = json_content
         self._tell_id = tell_id
+        self._max_looked_at_bytes = min(MAX_BYTES, max_body_bytes)
         self._id: AnswerId | None = None
         self._stream: SseUnmasker | None = None
 
@@ -54,7 +57,7 @@ class AnswerReader:
             self._stream = SseUnmasker(self._masker, json_content=self._json_content)
         # An answer that is only looked at is gathered if it is small, and so keeps its length.
         length = headers.get("content-length", "")
-        small = length.isdecimal() and int(length) <= MAX_BYTES
+        small = length.isdecimal() and int(length) <= self._max_looked_at_bytes
         whole = not events and (unmasks or small)
         return BodyHandling.WHOLE if whole else BodyHandling.STREAM
 

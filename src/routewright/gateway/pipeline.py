@@ -265,6 +265,7 @@ class PipelineHandler:
             tell_id=partial(request.history.note_answer, decision)
             if request.history.keeps_answer
             else None,
+            max_body_bytes=self._engine.settings.max_body_bytes,
         )
         deployment = request.deployment
         self._headers = self._told(decision, sent)

@@ -18,6 +18,7 @@ from tests.http_parts import (
     echo,
     listening,
     play,
+    says,
 )
 
 from routewright.gateway._proto.ext_proc_pb2 import (
@@ -125,6 +126,24 @@ def test_what_the_door_itself_refuses_is_counted_once(size: int, line: str, erro
             assert (await client.answer())[0] in (400, 413)
             await client.rest()
             ended_as(gateway, "http", "refused", error)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("size", [500, 1000, 1001, 5000])
+def test_an_answer_looked_at_for_its_id_alone_may_have_any_size(size: int) -> None:
+    start = b'{"id": "resp_1", "output": "'
+    answer = start + b"x" * (size - len(start) - 2) + b'"}'
+    body = json.dumps({"model": "auto", "input": NEUTRAL}).encode()
+
+    async def scene() -> None:
+        server = says(answer, headers="content-type: application/json\r\n")
+        async with standalone(server, max_body_bytes=1000) as (gateway, client):
+            status, received = await client.ask(body, path="/v1/responses")
+            assert (status, received.body) == (200, answer)
+            known = gateway.engine.conversations
+            assert known.find(known.name(["answer", "resp_1", ""])) is not None
+            ended_as(gateway, "http", "forwarded", None)
 
     play(scene)
 
