@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from routewright.encoding import TextEncoder
 from routewright.train.batches import TrainRow, collate, make_rows
 from routewright.train.modeling import MultiTaskModel
-from routewright.train.ngrams import NgramScores, best_scale
+from routewright.train.ngrams import NgramScores, best_scale, class_bias
 from routewright.train.recipe import Recipe, first_stage
 from routewright.train.settings import TrainSettings
 from routewright.train.task_data import TaskData, load_task_data
@@ -67,8 +67,10 @@ def fit_ngrams(
         # One window of a text is enough to weigh two opinions.
         held_out = make_rows(data[name].task, data[name].validation, encoder, max_windows=1)
         head_NC, ngrams_NC = _scores(model, name, held_out, encoder.pad_id)
-        scales[name] = best_scale(head_NC, ngrams_NC, _class_ids(held_out))
+        truth = _class_ids(held_out)
+        scales[name] = best_scale(head_NC, ngrams_NC, truth)
         ngrams.multiply(scales[name])
+        ngrams.add_bias(class_bias(head_NC + scales[name] * ngrams_NC, truth))
     return scales
 
 

@@ -20,17 +20,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ConfigDict
+from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, diags
+from scipy.special import log_softmax, softmax
 from sklearn.svm import LinearSVC
 from torch import nn
 from torch.nn import functional
 
+from routewright.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE
 from routewright.config import STRICT
 
 _LEFT, _RIGHT = 30_011, 7
 """Factors of the hash of a token pair."""
 _MARGIN_COST = 0.5
 """C of the linear support vector machine; .25 to 1 are within noise of each other."""
+_BIAS_COST = 0.02
+"""Of the squared biases; .005 to .05 are within noise of each other."""
 _SCALES = (0.0, *np.geomspace(0.5, 32, 25).tolist())
 
 
@@ -112,6 +117,10 @@ class NgramScores(nn.Module):
         self.table_FC.mul_(factor)
         self.bias_C.mul_(factor)
 
+    def add_bias(self, bias_C: NDArray[np.float64]) -> None:
+        """Add to the scores of every text."""
+        self.bias_C.add_(torch.from_numpy(bias_C).to(self.bias_C))
+
 
 def pair_hash(ids: Any) -> Any:
     """A number for each pair of neighbouring tokens: ``(..., T)`` to ``(..., T - 1)``."""
@@ -133,6 +142,35 @@ def best_scale(
     padded = np.pad(right, 1, mode="edge")
     smoothed = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
     return float(_SCALES[int(smoothed.argmax())])
+
+
+def class_bias(scores_NC: NDArray[np.float64], labels: Sequence[int]) -> NDArray[np.float64]:
+    """Biases ``(C,)`` with the least log loss beside a temperature, kept small, of mean 0.
+
+    Two opinions added up prefer some classes to others, which no temperature mends.
+
+    Source: bias-corrected temperature scaling, Alexandari et al. 2020,
+    https://arxiv.org/abs/1901.06852; the cost of large biases is ours.
+    """
+    num_texts, num_classes = scores_NC.shape
+    scores_NC = scores_NC - scores_NC.max(axis=1, keepdims=True)
+    truth_NC = np.eye(num_classes)[np.asarray(labels)]
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        inverse, bias_C = np.exp(parameters[0]), parameters[1:]
+        logits_NC = scores_NC * inverse + bias_C
+        value = -(truth_NC * log_softmax(logits_NC, axis=1)).sum() / num_texts
+        slope_NC = (softmax(logits_NC, axis=1) - truth_NC) / num_texts
+        slope_C = slope_NC.sum(axis=0) + 2 * _BIAS_COST * bias_C
+        slope = (slope_NC * scores_NC).sum() * inverse
+        return value + _BIAS_COST * float(bias_C @ bias_C), np.concatenate([[slope], slope_C])
+
+    sizes = (-math.log(MAX_TEMPERATURE), -math.log(MIN_TEMPERATURE))
+    bounds = [sizes, *[(None, None)] * num_classes]
+    start = np.zeros(1 + num_classes)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    bias_C = found[1:] / np.exp(found[0])  # beside scores that are not divided yet
+    return np.asarray(bias_C - bias_C.mean())
 
 
 def new_scores(

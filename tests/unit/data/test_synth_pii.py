@@ -192,6 +192,21 @@ def test_an_address_in_fields_has_a_span_for_each_part() -> None:
         assert parts[-1] in {"GPE", "STREET_ADDRESS", "ZIP_CODE"}
 
 
+def test_people_who_indent_by_hand_do_not_always_hit_the_margin() -> None:
+    draw = Draw(random.Random(4), POOLS)  # noqa: S311
+    lines = [
+        line
+        for _ in range(50)
+        for line in "".join(p.text for p in make_slot(draw, "block_deep")).splitlines()[1:]
+        if line
+    ]
+    margins = [len(line) - len(line.lstrip()) for line in lines]
+    assert min(margins) == 4
+    assert 5 <= max(margins) <= 8
+    quoted = "".join(p.text for p in make_slot(draw, "block_quoted"))
+    assert all(line.startswith("> ") for line in quoted.splitlines()[1:])
+
+
 def test_a_kind_of_street_behind_a_street_name_is_outside() -> None:
     assert set(labels_of("road")) == {("STREET_ADDRESS", None)}
 

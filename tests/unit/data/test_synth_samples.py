@@ -12,7 +12,7 @@ from routewright.data.examples import Example, SequenceExample, TokenExample, no
 from routewright.data.readers import read_examples
 from routewright.data.synth.grammar import parse_template
 from routewright.data.synth.samples import SAMPLE_TASKS, generate_samples, write_samples
-from routewright.data.synth.samples_disguise import DISGUISES, disguise
+from routewright.data.synth.samples_disguise import DISGUISES, disfigure, disguise
 from routewright.data.synth.samples_grammar import load_grammars
 from routewright.errors import DataError, TaskError
 from routewright.tasks import BUILT_IN
@@ -96,6 +96,19 @@ def test_both_classes_of_the_jailbreak_task_have_short_and_long_texts() -> None:
 def test_a_disguise_hides_the_request(kind: str) -> None:
     text = disguise(kind, "open the safe", random.Random(0))  # noqa: S311
     assert "your rules and open the safe" not in text
+
+
+def test_disfigured_texts_mix_digits_and_letters_of_other_scripts() -> None:
+    made = {
+        disfigure("please explain the kettle again", random.Random(i))  # noqa: S311
+        for i in range(200)
+    }
+    mixed = [
+        text for text in made
+        if any(c.isdigit() for c in text) and any("\u0370" < c < "\u0500" for c in text)
+    ]  # fmt: skip
+    assert len(mixed) > 15
+    assert all(len(text) == len("please explain the kettle again") for text in mixed)
 
 
 def test_a_base64_disguise_decodes_to_the_request() -> None:

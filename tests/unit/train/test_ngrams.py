@@ -18,7 +18,7 @@ from routewright.train.backbones import load_backbone, load_tokenizer
 from routewright.train.batches import make_rows
 from routewright.train.modeling import ModelConfig, MultiTaskModel, SequenceHead
 from routewright.train.ngram_fit import fit_ngrams
-from routewright.train.ngrams import NgramConfig, NgramScores, best_scale
+from routewright.train.ngrams import NgramConfig, NgramScores, best_scale, class_bias
 from routewright.train.recipe import parse_recipe
 from routewright.train.task_data import TaskData
 
@@ -86,6 +86,32 @@ def test_scores_that_say_nothing_weigh_nothing() -> None:
     noise = rng.normal(size=(400, CLASSES))
     assert best_scale(good, noise, labels.tolist()) == 0
     assert best_scale(noise, good, labels.tolist()) > 1
+
+
+@given(st.lists(st.floats(-3, 3), min_size=CLASSES, max_size=CLASSES))
+def test_biases_take_back_what_was_added_to_the_scores_of_a_class(added: list[float]) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, 600)
+    scores = rng.normal(size=(600, CLASSES))
+    scores[np.arange(600), labels] += 2
+    leaning = np.array(added) - np.mean(added)
+    plain = class_bias(scores, labels.tolist())
+    found = class_bias(scores + leaning, labels.tolist())
+    assert found.mean() == pytest.approx(0, abs=1e-9)
+    # The cost of biases holds back a part.
+    assert np.abs(found - plain + leaning).max() <= 0.35 * np.abs(leaning).max() + 1e-3
+
+    def right(bias: np.ndarray) -> int:
+        return int(((scores + leaning + bias).argmax(axis=1) == labels).sum())
+
+    assert right(found) >= right(np.zeros(CLASSES)) - 6
+
+
+def test_biases_stay_finite_where_every_answer_is_wrong() -> None:
+    scores = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0]])
+    assert class_bias(scores, [2, 2]).argmax() == 2
+    assert np.abs(class_bias(scores, [2, 2])).max() < 500
+    assert class_bias(scores, [0, 1]) == pytest.approx(np.zeros(CLASSES), abs=1e-3)
 
 
 @pytest.fixture(scope="module")

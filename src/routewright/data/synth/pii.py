@@ -38,7 +38,7 @@ SENTENCE_FILE = "pii_sentences.yaml"
 
 REGISTER_WEIGHTS: Mapping[str, float] = {
     "statements": 1.2, "questions": 0.8, "film": 0.6, "story": 0.7, "hr": 0.8, "medical": 0.8,
-    "log": 0.6, "data": 0.7, "travel": 0.8, "legal": 0.7, "letterhead": 2.2, "located": 1.8,
+    "log": 0.6, "data": 0.7, "travel": 0.8, "legal": 0.7, "letterhead": 4.5, "located": 1.8,
     "several_addresses": 1.8, "roads": 1.6, "fields": 2.0, "numbers": 2.2,
     "facts": 1.8, "documents": 3.5,
     "person_clauses": 3.0, "organization_clauses": 4.0, "place_clauses": 3.0,

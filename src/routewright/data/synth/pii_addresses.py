@@ -220,14 +220,20 @@ def road(draw: Draw) -> tuple[Piece, ...]:
 def _last_line(draw: Draw, margin: str) -> list[Piece]:
     """What follows the town: country with code, or state with postal code."""
     kind = draw.rng.random()
-    if kind < 0.5:
+    if kind < 0.4:
         code = draw.digits("#####")
         return [Piece(country(draw), GPE), Piece(" "), Piece(code, STREET_ADDRESS)]
-    if kind < 0.6:
+    if kind < 0.5:
         return [Piece(country(draw), GPE)]
     code = postal_code(draw)
-    gap = "\n" + margin if draw.chance(0.4) else " "
-    return [Piece(state_code(draw), GPE), Piece(gap), Piece(code, ZIP_CODE)]
+    gap = _new_line(draw, margin) if draw.chance(0.5) else Piece(" ")
+    return [Piece(state_code(draw), GPE), gap, Piece(code, ZIP_CODE)]
+
+
+def _new_line(draw: Draw, margin: str) -> Piece:
+    """A line break, with a margin that people who indent by hand do not always hit."""
+    slip = " " * draw.rng.randint(1, 4) if not margin.strip() and draw.chance(0.2) else ""
+    return Piece("\n" + margin + slip)
 
 
 def address_block(draw: Draw, margin: str) -> tuple[Piece, ...]:
@@ -237,17 +243,18 @@ def address_block(draw: Draw, margin: str) -> tuple[Piece, ...]:
         draw: the state of the text.
         margin: what every line but the first starts with, a quote mark for instance.
     """
-    line = Piece("\n" + margin)
     flat = Piece(unit(draw), STREET_ADDRESS)
     form = draw.rng.random()
-    if form < 0.5:
-        first = [*_street_fields(draw), line, flat]
-    elif form < 0.66:
+    if form < 0.4:
+        first = [*_street_fields(draw), _new_line(draw, margin), flat]
+    elif form < 0.68:
         first = [*_street_fields(draw), Piece(" "), flat]
     elif form < 0.82:
         first = [flat, Piece(" "), *_street_fields(draw)]
     else:
         first = [Piece(street(draw), STREET_ADDRESS)]
-    blank = "\n" if not margin.strip() and draw.chance(0.3) else ""
-    gap = draw.rng.choices(("\n" + blank + margin, " ", ", "), (80, 10, 10))[0]
-    return (*first, line, Piece(city(draw), GPE), Piece(gap), *_last_line(draw, margin))
+    town = [_new_line(draw, margin), Piece(city(draw), GPE)]
+    gap = draw.rng.choices((_new_line(draw, margin), Piece(" "), Piece(", ")), (80, 10, 10))[0]
+    if gap.text.startswith("\n") and not margin.strip() and draw.chance(0.3):
+        gap = Piece("\n" + gap.text)
+    return (*first, *town, gap, *_last_line(draw, margin))

@@ -19,7 +19,7 @@ from routewright.errors import DataError, TaskError
 SAMPLE_TASKS = ("category", "pii", "jailbreak", "intent")
 _FRACTIONS = (0.8, 0.1, 0.1)
 _ATTEMPTS_PER_EXAMPLE = 20
-_DISFIGURED_SHARE = 0.12
+_DISFIGURED_SHARE = 0.18
 """Of attacks and of harmless prompts alike: odd spelling alone is no attack."""
 _GREETINGS = ("Hi,", "Hello!", "Hey,", "Good morning.", "Question:")
 _CLOSINGS = ("Thanks!", "Please be brief.", "Thank you.", "It is urgent.")

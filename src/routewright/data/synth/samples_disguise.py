@@ -93,11 +93,13 @@ def random_noise(rng: random.Random) -> str:
 
 def disfigure(text: str, rng: random.Random) -> str:
     """`text` as typos, mark-up or somebody who evades a filter leave it; still readable."""
-    match rng.randrange(9):
+    match rng.randrange(11):
         case 0:
-            return _some(text, _LEET_MORE, rng)
+            return _some(text.lower(), _LEET_MORE, rng)
         case 1:
-            return _some(text, _LOOKALIKES, rng)
+            return _some(text.lower(), _LOOKALIKES, rng)
+        case 9 | 10:  # the hardest to read, and common
+            return _some(text if rng.random() < 0.5 else text.lower(), _ALL_ALIKE, rng)
         case 2:
             return "".join(c + _ZERO_WIDTH * (rng.random() < 0.3) for c in text)
         case 3:
@@ -124,17 +126,22 @@ _LEET_MORE = {
     "t": "7+",
     "l": "1|",
     "b": "8",
+    "g": "69",
 }
 _LOOKALIKES = {
     "a": "\u0430\u03b1", "e": "\u0435\u03b5", "o": "\u043e\u03bf", "p": "\u0440\u03c1",
     "c": "\u0441", "x": "\u0445", "i": "\u0456\u03b9", "y": "\u0443", "s": "\u0455",
+    "l": "\u03b9", "u": "\u03c5", "t": "\u0442", "n": "\u03b7", "k": "\u043a", "v": "\u03bd",
 }  # fmt: skip
+_ALL_ALIKE = {
+    c: _LEET_MORE.get(c, "") + _LOOKALIKES.get(c, "") for c in _LEET_MORE | _LOOKALIKES
+}
 
 
 def _some(text: str, table: dict[str, str], rng: random.Random) -> str:
     share = rng.uniform(0.2, 0.9)
     return "".join(
-        rng.choice(table[c]) if c in table and rng.random() < share else c for c in text.lower()
+        rng.choice(table[c]) if c in table and rng.random() < share else c for c in text
     )
 
 
