@@ -34,10 +34,12 @@ def probabilities(logits_BC: FloatArray, *, temperature: float = 1.0) -> FloatAr
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    scaled = logits_BC / temperature
-    exp = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    result: FloatArray = exp / exp.sum(axis=-1, keepdims=True)
-    return result
+    # The ufuncs themselves and in place: for a few classes the calls are what takes time.
+    scaled: FloatArray = logits_BC / temperature
+    scaled -= np.maximum.reduce(scaled, axis=-1, keepdims=True)
+    exp = np.exp(scaled, out=scaled)
+    exp /= np.add.reduce(exp, axis=-1, keepdims=True)
+    return exp
 
 
 def combine_windows(
@@ -123,7 +125,7 @@ class SpanDecoder:
         starts_W = np.array(starts)
         is_long_W = starts_W[1:] - starts_W[:-1] > 1
         emissions_WK = self._search.word_emissions(emissions_TK, starts_W[:-1], is_long_W)
-        tags = self._search.best_tags(emissions_WK, is_long_W, np.array(firsts))
+        tags = self._search.best_tags(emissions_WK, is_long_W, firsts)
         for (i, scored), first, last in zip(visible, firsts, firsts[1:], strict=False):
             if any(tags_W := tags[first:last]):
                 token = starts[first]

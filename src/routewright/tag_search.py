@@ -1,10 +1,11 @@
 """The best well-formed tags of words: constrained Viterbi, for many texts at once.
 
 Shape letters: T = tokens, W = words, K = BIO tags, X = entity types, S = stretches of words,
-B = texts. Token and word axes run over all texts, one after the other.
+N = words that may be inside an entity. Token and word axes run over all texts, one
+after the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ class TagSearch:
         starts_K = np.array([scheme.may_start(i) for i in ids])
         zeros_K = np.zeros(num_tags)
         learned_KK = transitions.scores_KK if transitions else np.zeros((num_tags, num_tags))
-        self._allowed_KK = allowed_KK
+        self._allowed: list[list[bool]] = allowed_KK.tolist()
         self._start_K = np.where(
             starts_K, transitions.start_K if transitions else zeros_K, _IMPOSSIBLE
         )
@@ -80,7 +81,7 @@ class TagSearch:
         return summed
 
     def best_tags(
-        self, emissions_WK: FloatArray, is_long_W: BoolArray, firsts_B: IndexArray
+        self, emissions_WK: FloatArray, is_long_W: BoolArray, firsts: Sequence[int]
     ) -> list[int]:
         """Best tag of each word's first token; the next word follows the last token's tag.
 
@@ -90,41 +91,40 @@ class TagSearch:
         Args:
             emissions_WK: of all texts.
             is_long_W: whether a word has several tokens.
-            firsts_B: number of the first word of each text, and of all words.
+            firsts: number of the first word of each text, and of all words.
         """
-        best_W = emissions_WK.argmax(axis=1)
-        is_open_W = self._may_be_inside(emissions_WK, firsts_B)
-        begins_W, ends_W = is_open_W.copy(), is_open_W.copy()
-        begins_W[1:] &= ~is_open_W[:-1]
-        ends_W[:-1] &= ~is_open_W[1:]
-        inner = firsts_B[1:-1]
-        begins_W[inner] = is_open_W[inner]
-        ends_W[firsts_B[1:] - 1] = is_open_W[firsts_B[1:] - 1]
-        starts_S = np.flatnonzero(begins_W)
-        if not len(starts_S):
-            return [0] * len(best_W)
-        best_W[~is_open_W] = 0
-        tags: list[int] = best_W.tolist()
-        two_best_W2 = np.partition(emissions_WK, -2, axis=1)[:, -2:]
-        unsure_W = two_best_W2[:, 1] - two_best_W2[:, 0] < self._largest_gain
-        unsure_W[1:] |= ~(self._allowed_KK[best_W[:-1], best_W[1:]] | begins_W[1:])
-        unsure_W |= begins_W & (self._start_K[best_W] == _IMPOSSIBLE)
-        unsure_W &= is_open_W  # so that a stretch may reach to the next one
-        is_unsure_S = np.logical_or.reduceat(unsure_W, starts_S)
-        if is_unsure_S.any():
-            starts_S = starts_S[is_unsure_S]
-            stops_S = np.flatnonzero(ends_W)[is_unsure_S] + 1
-            is_first_W = np.zeros(firsts_B[-1] + 1, dtype=bool)
-            is_first_W[firsts_B] = True
-            is_long = is_long_W.astype(np.intp)
-            for first in range(0, len(starts_S), _IN_STEP):
-                some = slice(first, first + _IN_STEP)
-                stretches = _Stretches(starts_S[some], stops_S[some], is_first_W)
-                for start, path in self._viterbi(emissions_WK, is_long, stretches):
-                    tags[start : start + len(path)] = path
+        tags = [0] * len(emissions_WK)
+        open_N = np.flatnonzero(self._may_be_inside(emissions_WK, firsts))
+        if not len(open_N):
+            return tags
+        emissions_NK = emissions_WK[open_N]
+        best = emissions_NK.argmax(axis=1).tolist()
+        two_best_N2 = np.partition(emissions_NK, -2, axis=1)[:, -2:]
+        is_near = (two_best_N2[:, 1] - two_best_N2[:, 0] < self._largest_gain).tolist()
+        # From here on few words are left: lists take less time than arrays.
+        borders = frozenset(firsts)
+        starts: list[int] = []
+        stops: list[int] = []
+        is_unsure: list[bool] = []
+        before = 0
+        for word, tag, near in zip(open_N.tolist(), best, is_near, strict=True):
+            if not stops or stops[-1] != word or word in borders:
+                starts.append(word)
+                stops.append(word)
+                is_unsure.append(False)
+                before = 0
+            stops[-1] = word + 1
+            is_unsure[-1] |= near or not self._allowed[before][tag]
+            tags[word] = before = tag
+        unsure = [(s, e) for s, e, u in zip(starts, stops, is_unsure, strict=True) if u]
+        is_long = is_long_W.astype(np.intp)
+        for first in range(0, len(unsure), _IN_STEP):
+            stretches = _Stretches(unsure[first : first + _IN_STEP])
+            for start, path in self._viterbi(emissions_WK, is_long, stretches, borders):
+                tags[start : start + len(path)] = path
         return tags
 
-    def _may_be_inside(self, emissions_WK: FloatArray, firsts_B: IndexArray) -> BoolArray:
+    def _may_be_inside(self, emissions_WK: FloatArray, firsts: Sequence[int]) -> BoolArray:
         """Words, ``(W,)``, that a best sequence may have inside an entity.
 
         All others would gain by becoming ``O``, whatever stands around them.
@@ -134,7 +134,8 @@ class TagSearch:
         # A next word that continued the entity would have to begin one.
         next_WX = emissions_WK[1:, 2::2] - emissions_WK[1:, 1::2] + self._price_of_beginning_X
         np.maximum(next_WX, 0, out=next_WX)
-        next_WX[firsts_B[1:-1] - 1] = 0
+        if len(firsts) > 2:
+            next_WX[np.array(firsts[1:-1]) - 1] = 0
         inside_WX[:-1] += next_WX
         may_W: BoolArray = np.maximum.reduce(inside_WX, axis=1) >= emissions_WK[:, 0]
         return may_W
@@ -159,13 +160,24 @@ class TagSearch:
         return price_K, np.maximum(beginning_2KX.max(axis=(0, 1)), ending_2X.max(axis=0))
 
     def _viterbi(
-        self, emissions_WK: FloatArray, is_long_W: IndexArray, stretches: "_Stretches"
+        self,
+        emissions_WK: FloatArray,
+        is_long_W: IndexArray,
+        stretches: "_Stretches",
+        borders: Set[int],
     ) -> Iterator[tuple[int, list[int]]]:
-        """First word and best tags of each stretch, all of them in step."""
-        starts_S, sizes_S = stretches.starts_S, stretches.sizes_S
-        outside_K = self._arriving[0][:, 0]
-        score_SK = np.where(stretches.at_start_S[:, None], self._start_K, outside_K)
-        score_SK = score_SK + emissions_WK[starts_S]
+        """First word and best tags of each stretch, all of them in step.
+
+        Args:
+            emissions_WK: of all texts.
+            is_long_W: 1 for a word of several tokens, else 0.
+            stretches: of words.
+            borders: first words of texts, and the number of all words.
+        """
+        starts, stops = stretches.starts, stretches.stops
+        starts_S, outside_K = np.array(starts), self._arriving[0][:, 0]
+        score_SK = np.stack([self._start_K if s in borders else outside_K for s in starts])
+        score_SK += emissions_WK[starts_S]
         scores = [score_SK]
         for step in range(1, len(stretches.num_longer)):
             num = stretches.num_longer[step]
@@ -174,12 +186,14 @@ class TagSearch:
             arriving_SKK = arriving_SKK + score_SK[:num, None, :]
             score_SK = np.maximum.reduce(arriving_SKK, axis=2) + emissions_WK[words_S]
             scores.append(score_SK)
-        is_long_S = is_long_W[starts_S + sizes_S - 1]
-        ending_SK = np.where(
-            stretches.at_end_S[:, None], self._ending[is_long_S], self._arriving[is_long_S, 0]
+        ending = (self._arriving[:, 0], self._ending)
+        last_SK = np.stack(
+            [
+                scores[stop - start - 1][i] + ending[stop in borders][is_long_W[stop - 1]]
+                for i, (start, stop) in enumerate(zip(starts, stops, strict=True))
+            ]
         )
-        last_SK = np.stack([scores[size - 1][i] for i, size in enumerate(sizes_S.tolist())])
-        tag_S = (last_SK + ending_SK).argmax(axis=1)
+        tag_S = last_SK.argmax(axis=1)
         paths = [[tag] for tag in tag_S.tolist()]
         # The way back looks at one column a word, which is less than keeping every argmax.
         for step in range(len(scores) - 2, -1, -1):
@@ -188,7 +202,7 @@ class TagSearch:
             tag_S[:num] = (arriving_SK + scores[step][:num]).argmax(axis=1)
             for path, tag in zip(paths, tag_S[:num].tolist(), strict=False):
                 path.append(tag)
-        return zip(starts_S.tolist(), (path[::-1] for path in paths), strict=True)
+        return zip(starts, (path[::-1] for path in paths), strict=True)
 
     def _arriving_after(self, is_long_S: IndexArray) -> FloatArray:
         """``(S, K, K)`` by the tag arrived at; of a single stretch without a copy."""
@@ -202,14 +216,13 @@ class TagSearch:
 class _Stretches:
     """Ranges of words that are searched together, longest first."""
 
-    def __init__(
-        self, starts_S: IndexArray, stops_S: IndexArray, is_first_W: BoolArray
-    ) -> None:
-        sizes_S = stops_S - starts_S
-        order_S = np.argsort(-sizes_S, kind="stable")
-        self.starts_S, self.sizes_S = starts_S[order_S], sizes_S[order_S]
-        self.at_start_S = is_first_W[self.starts_S]
-        self.at_end_S = is_first_W[self.starts_S + self.sizes_S]
-        steps = np.arange(self.sizes_S[0])
-        self.num_longer: list[int] = np.searchsorted(-self.sizes_S, -steps).tolist()
+    def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
+        by_size = sorted(ranges, key=lambda range_: range_[0] - range_[1])
+        self.starts, self.stops = [s for s, _ in by_size], [e for _, e in by_size]
+        self.num_longer: list[int] = []
         """By step, how many have a word there."""
+        num = len(by_size)
+        for step in range(self.stops[0] - self.starts[0]):
+            while self.stops[num - 1] - self.starts[num - 1] <= step:
+                num -= 1
+            self.num_longer.append(num)

@@ -207,11 +207,9 @@ def test_searching_between_certain_words_finds_what_searching_the_whole_text_fin
     emissions_WK = rng.normal(scale=3, size=(num_words, NUM_TAGS))
     emissions_WK[:, 0] += certainty * rng.integers(0, 2, size=num_words)
     is_long_W = rng.integers(0, 2, size=num_words)
-    firsts_B = np.array([0, num_words])
-    is_first_W = np.arange(num_words + 1) % num_words == 0
-    everything = _Stretches(firsts_B[:1], firsts_B[1:], is_first_W)
-    ((_, whole),) = search._viterbi(emissions_WK, is_long_W, everything)
-    assert search.best_tags(emissions_WK, is_long_W > 0, firsts_B) == whole
+    everything = _Stretches([(0, num_words)])
+    ((_, whole),) = search._viterbi(emissions_WK, is_long_W, everything, {0, num_words})
+    assert search.best_tags(emissions_WK, is_long_W > 0, [0, num_words]) == whole
 
 
 @given(SEEDS, st.sampled_from([0.0, 0.3, 2.0]), st.sampled_from([0.0, 4.0]))

@@ -81,7 +81,8 @@ class Head:
         The temperature applies to each window; then windows combine by the task's rule.
         """
         pieces = [raw.sequence_logits[self.task.name] for raw in raws]
-        logits_WC = np.concatenate(pieces).astype(np.float64)
+        logits_WC = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        logits_WC = logits_WC.astype(np.float64)
         by_window_WC = probabilities(logits_WC, temperature=self.calibration.temperature)
         if len(by_window_WC) == len(raws):
             return by_window_WC
