@@ -29,7 +29,7 @@ def check_headers(headers: Headers) -> None:
         ValueError: names the header, not its value.
     """
     for name, value in headers.items():
-        if any(c in value for c in "\r\n\0"):
+        if "\r" in value or "\n" in value or "\0" in value:
             raise ValueError(f"header {name} has a line break or a null in its value")
 
 

@@ -10,7 +10,6 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     HeaderMap,
     HeaderMutation,
     HeadersResponse,
-    HeaderValue,
     HeaderValueOption,
     HttpStatus,
     ImmediateResponse,
@@ -44,14 +43,13 @@ def header_mutation(
     """The mutation that sets and removes headers; None if there is nothing to do."""
     if not set_headers and not remove_headers:
         return None
-    options = []
+    mutation = HeaderMutation(remove_headers=remove_headers)
     for name, value in set_headers.items():
-        raw = value.encode("utf-8", "surrogateescape")
-        header = HeaderValue(key=name, raw_value=raw)
-        options.append(
-            HeaderValueOption(header=header, append_action=OVERWRITE, keep_empty_value=True)
-        )
-    return HeaderMutation(set_headers=options, remove_headers=remove_headers)
+        # Filled in where it stands: messages given to a constructor are copied.
+        option = mutation.set_headers.add(append_action=OVERWRITE, keep_empty_value=True)
+        option.header.key = name
+        option.header.raw_value = value.encode("utf-8", "surrogateescape")
+    return mutation
 
 
 def common(

@@ -9,6 +9,7 @@ import random
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ from routewright.gateway.masking import Masker
 from routewright.gateway.scan import Scan
 from routewright.gateway.tool_ranking import as_function
 from routewright.policy.decision import Decision
-from routewright.policy.settings import Policy
+from routewright.policy.settings import Endpoint, Policy
 
 MODEL_HEADER = "x-selected-model"
 DESTINATION_HEADER = "x-vsr-destination-endpoint"
@@ -120,17 +121,27 @@ def request_headers(
 
 def _destination(policy: Policy, model: str) -> str | None:
     """``address:port`` of a server of the model, for Envoy files of the original router."""
+    names, weights = _plain_addresses(policy.models[model].endpoints)
+    if not any(weights):
+        return None
+    if len(names) == 1:
+        return names[0]
+    chosen: str = random.choices(names, weights)[0]  # noqa: S311  shares traffic, no secret
+    return chosen
+
+
+@lru_cache(maxsize=1024)
+def _plain_addresses(
+    endpoints: tuple[Endpoint, ...],
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """``address:port`` and weight of the servers without TLS whose host is an address."""
     plain = [
         (f"[{host}]:{port}" if ":" in host else f"{host}:{port}", endpoint.weight)
-        for endpoint in policy.models[model].endpoints
+        for endpoint in endpoints
         for host, port in (endpoint.host_port,)
         if _is_address(host) and endpoint.url.startswith("http:")
     ]
-    if not any(weight for _, weight in plain):
-        return None
-    names, weights = zip(*plain, strict=True)
-    chosen: str = random.choices(names, weights)[0]  # noqa: S311  shares traffic, no secret
-    return chosen
+    return tuple(name for name, _ in plain), tuple(weight for _, weight in plain)
 
 
 def _is_address(host: str) -> bool:

@@ -13,7 +13,7 @@ from time import perf_counter
 
 from routewright.decoding import FloatArray
 from routewright.errors import ClosedError, OverloadedError, RequestError, ServingError
-from routewright.gateway.answer_signals import sequence_signals
+from routewright.gateway.answer_signals import sequence_signal, sequence_signals
 from routewright.gateway.bodies.reading import RequestFacts
 from routewright.gateway.engine import Deployment, Engine
 from routewright.gateway.seams import Seam, find_seams
@@ -277,8 +277,7 @@ def _worst(
     """The signal of the message most like an attack; of an empty request, that of no text."""
     answers = [found.answers[text].answer for text in check.texts]
     answers = answers or [given.answer for given in found.answers.values()]
-    given = [sequence_signals(classifier, a).get(task) for a in answers]
-    signals = [signal for signal in given if signal is not None]
+    signals = [sequence_signal(classifier, a, task) for a in answers if task in a.sequence]
     return max(signals, key=lambda s: s.score or 0.0, default=None)
 
 

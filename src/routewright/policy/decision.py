@@ -11,7 +11,6 @@ from typing import Literal
 
 from routewright.errors import UnknownModelError
 from routewright.policy.candidates import ranked_candidates
-from routewright.policy.conditions import label_match, leaves
 from routewright.policy.expression import Finding, evaluate
 from routewright.policy.guards import GuardOutcome, jailbreak_outcome, pii_outcome, stricter
 from routewright.policy.settings import Candidate, DecisionRule, Effort, Policy, SystemPrompt
@@ -297,16 +296,8 @@ def _by_rules(
 
 def _abstained(signals: Signals, policy: Policy) -> tuple[str, ...]:
     """Tasks that some decision asks and that abstained."""
-    asked = {
-        labelled[1]
-        for decision in policy.decisions
-        if decision.rules is not None
-        for leaf in leaves(decision.rules)
-        if (labelled := label_match(leaf, policy.tasks)) is not None
-    }
-    return tuple(
-        t for t in sorted(asked) if t in signals.sequence and signals.sequence[t].abstained
-    )
+    given = signals.sequence
+    return tuple(t for t in policy.asked_tasks if t in given and given[t].abstained)
 
 
 def _tools(rule: DecisionRule | None, signals: Signals, policy: Policy) -> ToolOffer | None:

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter
 
 from routewright.config import STRICT, parse
 from routewright.errors import ConfigError
-from routewright.policy.conditions import Rule, TaskNames, check_share
+from routewright.policy.conditions import Rule, TaskNames, check_share, label_match, leaves
 from routewright.policy.guards import GuardOverrides, Guards
 
 Effort = Literal["minimal", "low", "medium", "high"]
@@ -314,6 +314,13 @@ class Policy:
     def families(self) -> Mapping[str, ReasoningFamily]:
         """Built-in reasoning families and the file's own."""
         return {**BUILT_IN_FAMILIES, **self.reasoning_families}
+
+    @cached_property
+    def asked_tasks(self) -> tuple[str, ...]:
+        """Tasks whose labels some decision asks for, sorted."""
+        rules = [d.rules for d in self.decisions if d.rules is not None]
+        asked = (label_match(leaf, self.tasks) for rule in rules for leaf in leaves(rule))
+        return tuple(sorted({found[1] for found in asked if found is not None}))
 
     @cached_property
     def abstention_thresholds(self) -> Mapping[str, float]:
