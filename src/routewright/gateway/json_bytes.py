@@ -23,13 +23,7 @@ def parse_json(raw: bytes | str) -> Any:
             one object, NaN or infinity, bytes that are not UTF-8. Nothing of it is quoted.
     """
     try:
-        text = raw if isinstance(raw, str) else raw.decode("utf-8")
-        return json.loads(
-            text,
-            object_pairs_hook=_without_duplicates,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
+        return _DECODER.decode(raw if isinstance(raw, str) else raw.decode("utf-8"))
     except UnicodeDecodeError as exc:
         raise RequestError("the body is not UTF-8; send JSON in UTF-8") from exc
     except json.JSONDecodeError as exc:
@@ -64,6 +58,12 @@ def _finite(digits: str) -> float:
 
 def _no_constant(_: str) -> NoReturn:
     raise RequestError("the body has NaN or an infinity, which JSON does not know")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_float=_finite
+)
+"""Made once: `json.loads` makes one anew for every call with hooks."""
 
 
 async def in_thread(size: int, function: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
