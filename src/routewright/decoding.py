@@ -111,10 +111,7 @@ class SpanDecoder:
             return found
         rows = [t.logits_TK for _, t in visible]
         logits_TK = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        # Undivided, so that emissions keep the scale the transitions were learned on.
-        emissions_TK = logits_TK.astype(np.float64)
-        if threshold != 0.5:
-            emissions_TK[:, 0] += temperature * math.log(threshold / (1 - threshold))
+        emissions_TK = _emissions(logits_TK, temperature, threshold)
         starts: list[int] = []
         firsts, num_tokens = [0], 0
         for _, (text, offsets, _) in visible:
@@ -132,6 +129,28 @@ class SpanDecoder:
                 bounds = [start - token for start in starts[first : last + 1]]
                 found[i] = self._spans(tags_W, bounds, scored, temperature)
         return found
+
+    def outside_words(
+        self, part: "ScoredText", *, temperature: float = 1.0, threshold: float = 0.5
+    ) -> list[tuple[int, int]]:
+        """Words of `part`, as token ranges, that no text around it makes part of an entity.
+
+        The last two words are never among them: of the last one tokens may be missing, and
+        those of the other depend on it.
+
+        Args:
+            part: of a text, from the beginning of a word on, all its tokens visible.
+            temperature: as for `decode_all`.
+            threshold: as for `decode_all`.
+        """
+        starts = word_starts(part.text, part.offsets)
+        starts_W = np.array(starts)
+        num_tokens_W = np.diff(starts_W, append=len(part.offsets))
+        emissions_TK = _emissions(part.logits_TK, temperature, threshold)
+        emissions_WK = self._search.word_emissions(emissions_TK, starts_W, num_tokens_W > 1)
+        is_outside = self._search.surely_outside(emissions_WK).tolist()
+        words = zip(pairwise(starts[:-1]), is_outside, strict=False)
+        return [word for word, outside in words if outside]
 
     def _spans(
         self, tags_W: list[int], bounds: list[int], scored: "ScoredText", temperature: float
@@ -153,6 +172,16 @@ class SpanDecoder:
                 continue
             spans.append(Span(start, end, label, min(score, 1.0)))
         return spans
+
+
+def _emissions(
+    logits_TK: FloatArray, temperature: float, threshold: float
+) -> NDArray[np.float64]:
+    # Undivided, so that emissions keep the scale the transitions were learned on.
+    emissions_TK = logits_TK.astype(np.float64)
+    if threshold != 0.5:
+        emissions_TK[:, 0] += temperature * math.log(threshold / (1 - threshold))
+    return emissions_TK
 
 
 class ScoredText(NamedTuple):

@@ -1,17 +1,19 @@
 """Text to token ids and character offsets, used unchanged by training and serving.
 
-A text is tokenised once as a whole; windows are slices of that one tokenisation, so every token
-has one place and the pieces of a long text can be stitched together again without a seam.
+A text is tokenised once; windows are slices of that one tokenisation, so every token has one
+place and the pieces of a long text can be stitched together again without a seam.
 
 Shape letters: B = batch of windows, T = tokens.
 """
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,8 @@ from routewright.errors import BundleError
 
 IntArray = NDArray[np.int64]
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_STRETCH_CHARACTERS = 65_536
+"""Longer texts are tokenised in stretches: a tokenizer takes 160 bytes for each character."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +49,44 @@ class EncodingConfig:
 class EncodedText:
     """One text as tokens, without special tokens."""
 
-    ids: list[int]
-    offsets: list[tuple[int, int]]
+    ids: Sequence[int]
+    offsets: Sequence[tuple[int, int]]
     """Character range of each token in the text: white space trimmed, combining marks that
     the tokenizer drops counted in; empty for a blank token."""
     windows: list[tuple[int, int]]
     """Token ranges [start, end) that cover the text, overlapping; at least one, maybe empty."""
+
+
+class Offsets(Sequence[tuple[int, int]]):
+    """Character ranges of the tokens of a long text, in eight bytes each."""
+
+    def __init__(self) -> None:
+        self._borders = array("i")
+
+    def extend(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Put `ranges` at the end."""
+        self._borders.extend(chain.from_iterable(ranges))
+
+    def __len__(self) -> int:
+        return len(self._borders) // 2
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[int, int]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[tuple[int, int]]: ...
+    def __getitem__(self, place: int | slice) -> tuple[int, int] | list[tuple[int, int]]:
+        if isinstance(place, int):
+            place = range(len(self))[place]
+            return self._borders[2 * place], self._borders[2 * place + 1]
+        start, stop, step = place.indices(len(self))
+        if step != 1:
+            return [self[i] for i in range(start, stop, step)]
+        borders = self._borders[2 * start : 2 * max(start, stop)]
+        return list(zip(borders[::2], borders[1::2], strict=True))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        borders = iter(self._borders)
+        return zip(borders, borders, strict=True)
 
 
 class TextEncoder:
@@ -85,15 +121,25 @@ class TextEncoder:
 
     def encode(self, text: str) -> EncodedText:
         """Tokenise `text` whole and lay windows over it."""
+        if len(text) > _STRETCH_CHARACTERS:
+            return self._encode_long(text)
         encoding = self.tokenizer.encode(_without_surrogates(text), add_special_tokens=False)
         return self._finish(text, encoding)
 
     def encode_batch(self, texts: Sequence[str]) -> list[EncodedText]:
         """Like `encode` for many texts, on all cores."""
-        encodings = self.tokenizer.encode_batch(
-            [_without_surrogates(text) for text in texts], add_special_tokens=False
+        short = [text for text in texts if len(text) <= _STRETCH_CHARACTERS]
+        encodings = iter(
+            self.tokenizer.encode_batch(
+                [_without_surrogates(text) for text in short], add_special_tokens=False
+            )
         )
-        return [self._finish(t, e) for t, e in zip(texts, encodings, strict=True)]
+        return [
+            self._finish(text, next(encodings))
+            if len(text) <= _STRETCH_CHARACTERS
+            else self._encode_long(text)
+            for text in texts
+        ]
 
     def window_ids(self, encoded: EncodedText, window: tuple[int, int]) -> list[int]:
         """Model input of one window: its tokens between the special tokens."""
@@ -110,17 +156,42 @@ class TextEncoder:
         return input_ids_BT, mask_BT
 
     def _finish(self, text: str, encoding: Any) -> EncodedText:
-        offsets = [
-            (start, end)
-            if start < end and not (text[start].isspace() or text[end - 1].isspace())
-            else _trim(text, start, end)
-            for start, end in encoding.offsets
-        ]
-        if not text.isascii():
-            offsets = _with_marks(text, offsets)
+        return self._windowed(encoding.ids, _places(text, encoding))
+
+    def _encode_long(self, text: str) -> EncodedText:
+        ids, offsets = array("i"), Offsets()
+        for begin, end in stretches(text, _STRETCH_CHARACTERS):
+            piece = text[begin:end]
+            encoding = self.tokenizer.encode(
+                _without_surrogates(piece), add_special_tokens=False
+            )
+            ids.extend(encoding.ids)
+            offsets.extend((begin + s, begin + e) for s, e in _places(piece, encoding))
+        return self._windowed(ids, offsets)
+
+    def _windowed(self, ids: Sequence[int], offsets: Sequence[tuple[int, int]]) -> EncodedText:
         body = self.config.max_tokens - len(self.prefix_ids) - len(self.suffix_ids)
-        windows = lay_windows(len(encoding.ids), body, self.config.overlap_tokens)
-        return EncodedText(encoding.ids, offsets, windows)
+        windows = lay_windows(len(ids), body, self.config.overlap_tokens)
+        return EncodedText(ids, offsets, windows)
+
+
+def stretches(text: str, longest: int) -> Iterator[tuple[int, int]]:
+    """Ranges of at most `longest` characters that cover `text`, to be tokenised one by one.
+
+    They end before white space, which no tokenizer joins to what stands in front of it, so the
+    tokens are those of the whole text. Where half of `longest` has none, such as in a file in
+    base64, the range ends in the middle of a word.
+    """
+    begin = 0
+    while len(text) - begin > longest:
+        end = begin + longest
+        for i in range(end, begin + longest // 2, -1):
+            if text[i].isspace() and not text[i - 1].isspace():
+                end = i
+                break
+        yield begin, end
+        begin = end
+    yield begin, len(text)
 
 
 def lay_windows(num_tokens: int, body: int, overlap: int) -> list[tuple[int, int]]:
@@ -151,12 +222,29 @@ def stitch(
         return pieces_TC[0]
     kept = []
     position = 0
-    for i, ((start, end), piece_TC) in enumerate(zip(windows, pieces_TC, strict=True)):
-        last = i + 1 == len(windows)
-        border = end if last else (windows[i + 1][0] + end) // 2
+    for i, ((start, _), piece_TC) in enumerate(zip(windows, pieces_TC, strict=True)):
+        border = border_after(windows, i)
         kept.append(piece_TC[position - start : border - start])
         position = border
     return np.concatenate(kept)
+
+
+def border_after(windows: Sequence[tuple[int, int]], number: int) -> int:
+    """The token from which on the next window speaks, or after the last one the end."""
+    end = windows[number][1]
+    last = number + 1 == len(windows)
+    return end if last else (windows[number + 1][0] + end) // 2
+
+
+def _places(text: str, encoding: Any) -> list[tuple[int, int]]:
+    """Ranges of the tokens as `EncodedText` has them."""
+    offsets = [
+        (start, end)
+        if start < end and not (text[start].isspace() or text[end - 1].isspace())
+        else _trim(text, start, end)
+        for start, end in encoding.offsets
+    ]
+    return offsets if text.isascii() else _with_marks(text, offsets)
 
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int]:

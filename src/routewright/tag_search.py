@@ -124,6 +124,13 @@ class TagSearch:
                 tags[start : start + len(path)] = path
         return tags
 
+    def surely_outside(self, emissions_WK: FloatArray) -> BoolArray:
+        """Words, ``(W,)``, of a part of a text that are ``O`` in every best sequence.
+
+        Of the last word it says so only if the text ends there.
+        """
+        return ~self._may_be_inside(emissions_WK, [0, len(emissions_WK)])
+
     def _may_be_inside(self, emissions_WK: FloatArray, firsts: Sequence[int]) -> BoolArray:
         """Words, ``(W,)``, that a best sequence may have inside an entity.
 

@@ -1,14 +1,16 @@
 """Windows cover every token once, and offsets point into the text whatever its script."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.tiny import byte_level_tokenizer, tiny_encoder, word_piece_tokenizer
+from tests.tiny import ENCODING, byte_level_tokenizer, tiny_encoder, word_piece_tokenizer
 
-from routewright.encoding import EncodingConfig, TextEncoder, lay_windows, stitch
+from routewright import encoding
+from routewright.encoding import EncodingConfig, TextEncoder, lay_windows, stitch, stretches
 from routewright.errors import BundleError
 
 ANY_TEXT = st.text(max_size=60) | st.text("ae\u0301 \u200d👩🏽漢한שָ\u202eمّ\n", max_size=60)
@@ -90,3 +92,31 @@ def test_a_tokenizer_file_reads_back_and_a_broken_one_is_named(tmp_path: Path) -
 def test_windows_that_cannot_work_are_refused(max_tokens: int, overlap: int) -> None:
     with pytest.raises(ValueError, match="needs max_tokens >= 8"):
         EncodingConfig(max_tokens=max_tokens, overlap_tokens=overlap)
+
+
+@pytest.mark.parametrize("byte_level", [False, True])
+@given(text=st.text(st.sampled_from("ab1é漢. \n\u0301"), max_size=60))
+def test_a_text_in_stretches_has_the_tokens_of_the_whole(byte_level: bool, text: str) -> None:
+    tokenizer = byte_level_tokenizer() if byte_level else word_piece_tokenizer()
+    spaced = re.sub(r"\S{5}", r"\g<0> ", text)  # so that each half stretch has white space
+    encoder = TextEncoder(tokenizer, ENCODING, pad_id=0)
+    whole = encoder.encode(spaced)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "_STRETCH_CHARACTERS", 16)
+        parts = encoder.encode(spaced)
+        assert encoder.encode_batch(["a", spaced])[1].windows == parts.windows
+    assert list(parts.ids) == list(whole.ids)
+    assert list(parts.offsets) == list(whole.offsets)
+    assert parts.windows == whole.windows
+    count = len(whole.offsets)
+    assert parts.offsets[3:7] == whole.offsets[3:7]
+    assert parts.offsets[-2:] == whole.offsets[-2:]
+    assert count == 0 or parts.offsets[count - 1] == parts.offsets[-1] == whole.offsets[-1]
+
+
+@given(st.text(st.sampled_from("ab \n"), max_size=80), st.integers(2, 20))
+def test_stretches_cover_a_text(text: str, longest: int) -> None:
+    ranges = list(stretches(text, longest))
+    assert "".join(text[start:end] for start, end in ranges) == text
+    assert all(0 < end - start <= longest for start, end in ranges if text)
+    assert [end for _, end in ranges[:-1]] == [start for start, _ in ranges[1:]]

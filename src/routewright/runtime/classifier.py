@@ -274,8 +274,8 @@ def _answers_together(
         timings_ms = {
             "tokenize": raw.tokenize_ms,
             "inference": raw.inference_ms,
-            "decode": decode_ms,
-            "total": raw.tokenize_ms + raw.inference_ms + decode_ms,
+            "decode": decode_ms + raw.decode_ms,
+            "total": raw.tokenize_ms + raw.inference_ms + decode_ms + raw.decode_ms,
         }
         yield Answer(
             text,

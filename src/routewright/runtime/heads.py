@@ -5,7 +5,7 @@ K = BIO tags, H = hidden size.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,7 +22,11 @@ from routewright.encoding import EncodedText
 from routewright.labels import Span
 from routewright.runtime.answers import SequenceAnswer
 from routewright.second_look import SecondLookSettings, second_look
+from routewright.sliced_decoding import SpanReader
 from routewright.tasks import Task
+
+LONG_WINDOWS = 32
+"""A text of more windows is decoded in slices, as its scores would take much memory."""
 
 WindowOutput = Mapping[str, FloatArray]
 """By output of the graph: ``(C,)`` or ``(T, K)`` of one window, special tokens removed."""
@@ -36,13 +40,23 @@ class RawOutput:
     sequence_logits: Mapping[str, FloatArray]
     """``(W, C)`` by sequence task."""
     token_logits: Mapping[str, FloatArray]
-    """``(num_tokens, K)`` by token task: windows stitched, special tokens removed."""
+    """``(num_tokens, K)`` by token task: windows stitched, special tokens removed. None of a
+    long text that was decoded as its windows came."""
     embedding: FloatArray
     """``(H,)``, of length 1: mean of the windows, weighted by their tokens."""
     tokenize_ms: float
     """Equal share of the call."""
     inference_ms: float
     """Sum over the windows of an equal share of their batches."""
+    decoded: Mapping[str, list[Span]] = field(default_factory=dict)
+    """By token task without logits, what its decoder found."""
+    decode_ms: float = 0.0
+    """Spent on that."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is decoded in slices."""
+        return len(self.encoded.windows) > LONG_WINDOWS
 
     @property
     def window_sizes(self) -> list[int]:
@@ -122,22 +136,46 @@ class Head:
 
     def all_spans(self, raws: Sequence[RawOutput], texts: Sequence[str]) -> list[list[Span]]:
         """Entities of a token task in each of `texts`."""
-        assert self.decoder is not None, "a token head has a decoder"
-        threshold, least = self.calibration.threshold, self.calibration.min_score
-        found = self.decoder.decode_all(
-            [
-                ScoredText(text, raw.encoded.offsets, raw.token_logits[self.task.name])
-                for raw, text in zip(raws, texts, strict=True)
-            ],
-            temperature=self.calibration.temperature,
-            threshold=0.5 if threshold is None else threshold,
-        )
+        least = self.calibration.min_score
+        found = self._decoded(raws, texts)
         if least > 0:
             found = [[span for span in spans if span.score >= least] for spans in found]
         if (settings := self.second_look) is not None:
             pairs = zip(texts, found, strict=True)
             found = [second_look(text, spans, settings) for text, spans in pairs]
         return found
+
+    def reader(self, text: str) -> SpanReader:
+        """Decodes `text` while its tokens come; only for a token task."""
+        assert self.decoder is not None, "a token head has a decoder"
+        temperature, threshold = self.calibration.temperature, self._span_threshold
+        return SpanReader(self.decoder, text, temperature=temperature, threshold=threshold)
+
+    @property
+    def _span_threshold(self) -> float:
+        return 0.5 if self.calibration.threshold is None else self.calibration.threshold
+
+    def _decoded(self, raws: Sequence[RawOutput], texts: Sequence[str]) -> list[list[Span]]:
+        assert self.decoder is not None, "a token head has a decoder"
+        name = self.task.name
+        if not any(raw.is_long for raw in raws):
+            return self.decoder.decode_all(
+                [
+                    ScoredText(text, raw.encoded.offsets, raw.token_logits[name])
+                    for raw, text in zip(raws, texts, strict=True)
+                ],
+                temperature=self.calibration.temperature,
+                threshold=self._span_threshold,
+            )
+        if len(raws) > 1:
+            pairs = zip(raws, texts, strict=True)
+            return [self._decoded([raw], [text])[0] for raw, text in pairs]
+        raw = raws[0]
+        if name in raw.decoded:
+            return [raw.decoded[name]]
+        reader = self.reader(texts[0])
+        reader.feed(raw.encoded.offsets, raw.token_logits[name])
+        return [reader.finish()]
 
     def with_second_look(self, settings: SecondLookSettings | None) -> "Head":
         """The same head under other rules, as far as they know its labels."""

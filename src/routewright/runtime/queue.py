@@ -1,5 +1,6 @@
 """Texts that wait for the model, and which of their windows run together next."""
 
+from array import array
 from asyncio import Future
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,13 @@ from typing import Any
 
 from routewright.encoding import EncodedText
 from routewright.runtime.classifier import Classifier
-from routewright.runtime.heads import WindowOutput
+from routewright.runtime.heads import LONG_WINDOWS, RawOutput, WindowOutput
+from routewright.runtime.long_text import LongText
 
 _LOOKAHEAD = 1024
 """Texts considered for a batch, so that choosing stays cheap however many wait."""
+_REMEMBERED = 64
+"""Windows whose like is looked for, as the output of each has to be kept until then."""
 _WAITS_SINCE, _WAITING_TOKENS = attrgetter("waits_since"), attrgetter("waiting_tokens")
 
 
@@ -40,7 +44,11 @@ class Job:
     `alike_windows`."""
     arrived: float = field(default_factory=perf_counter)
     outputs: dict[int, WindowOutput] = field(default_factory=dict)
-    """By number of the window, of those that run."""
+    """By number of the window, of those that ran; of a long text, of those still needed."""
+    num_done: int = 0
+    """Windows that ran."""
+    long_text: LongText | None = field(init=False)
+    """Reads the windows of a long text as they come."""
     running: list[int] = field(init=False)
     """Numbers of the windows that run."""
     num_waiting: int = field(init=False)
@@ -65,6 +73,11 @@ class Job:
         self.num_waiting = len(self.running)
         self.waiting_tokens = self.num_waiting * self.pass_size
         self.waits_since = self.arrived
+        self.long_text = (
+            LongText(self.text, self.encoded, self.classifier.heads, self.alike)
+            if len(self.encoded.windows) > LONG_WINDOWS
+            else None
+        )
 
     @property
     def dropped(self) -> bool:
@@ -73,8 +86,16 @@ class Job:
 
     @property
     def complete(self) -> bool:
-        """Whether every window has its output."""
-        return len(self.outputs) == len(self.running)
+        """Whether every window has run."""
+        return self.num_done == len(self.running)
+
+    def joined(self) -> RawOutput:
+        """The output of the whole text, once it is complete."""
+        times = (self.tokenize_ms, self.inference_ms)
+        if self.long_text is not None:
+            return self.long_text.finish(self.outputs, times)
+        outputs = [self.outputs[number] for number in self.alike]
+        return self.classifier.join(self.encoded, outputs, times)
 
     def take(self, now: float) -> int:
         """Let a batch have the next window; gives its number."""
@@ -100,15 +121,20 @@ def alike_windows(encoded: EncodedText) -> list[int]:
     """For each window the number of the first one with the same tokens.
 
     Text that repeats itself over and over, as in a flood, costs one pass for each different
-    window.
+    window, of as many as are remembered.
     """
     if len(encoded.windows) == 1:
         return [0]
-    first: dict[tuple[int, ...], int] = {}
-    return [
-        first.setdefault(tuple(encoded.ids[start:end]), number)
-        for number, (start, end) in enumerate(encoded.windows)
-    ]
+    recent: dict[bytes, int] = {}
+    alike = []
+    for number, (start, end) in enumerate(encoded.windows):
+        tokens = array("i", encoded.ids[start:end]).tobytes()
+        first = recent.pop(tokens, number)
+        recent[tokens] = first  # the newest is last
+        if len(recent) > _REMEMBERED:
+            del recent[next(iter(recent))]
+        alike.append(first)
+    return alike
 
 
 def next_batch(jobs: Iterable[Job], rule: BatchRule, now: float) -> list[tuple[Job, int]]:

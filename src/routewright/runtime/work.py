@@ -55,10 +55,14 @@ class Work:
             job, number = self.windows[position]
             with _LOCK:
                 job.outputs[number] = output
+                job.num_done += 1
                 job.inference_ms += share_ms
                 is_complete = job.complete
             if is_complete and not job.dropped:
                 completed.append(position)
+        for job in {job for job, _ in self.windows}:
+            if job.long_text is not None and not job.dropped:
+                job.long_text.advance(job.outputs)
         jobs = [self.windows[position][0] for position in completed]
         self.answers = dict(zip(completed, _answers(self.classifier, jobs), strict=True))
 
@@ -114,14 +118,7 @@ def _answers(classifier: Classifier, jobs: list[Job]) -> list[Classified | Excep
 
 
 def _classified(classifier: Classifier, jobs: list[Job]) -> Iterator[Classified]:
-    raws = [
-        classifier.join(
-            job.encoded,
-            [job.outputs[number] for number in job.alike],
-            (job.tokenize_ms, job.inference_ms),
-        )
-        for job in jobs
-    ]
+    raws = [job.joined() for job in jobs]
     answers = classifier.interpret(raws, [job.text for job in jobs])
     for job, raw, answer in zip(jobs, raws, answers, strict=True):
         timings_ms = {
