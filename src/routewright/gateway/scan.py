@@ -90,12 +90,9 @@ async def scan(
         OverloadedError, ClosedError: the model takes no texts now. Any other failure is a
             missing signal, and the policy says what that means.
     """
-    if len(facts.texts) > engine.settings.max_texts:
-        raise RequestError(
-            f"the request has {len(facts.texts)} texts, more than the gateway's "
-            f"{engine.settings.max_texts}; send fewer messages"
-        )
+    _limit(len(facts.texts), engine)
     checks = _checks(deployment.policy, facts)
+    _limit(len(facts.texts) + sum(len(check.seams) for check in checks), engine)
     routing = known.text
     texts = {routing: None} | {text: None for check in checks for text in sorted(check.texts)}
     found = _Found()
@@ -104,6 +101,15 @@ async def scan(
     else:
         await _ask_all(engine, deployment, list(texts), checks, found)
     return _amount(deployment, facts, known, checks, found)
+
+
+def _limit(num_texts: int, engine: Engine) -> None:
+    if num_texts > engine.settings.max_texts:
+        raise RequestError(
+            f"the request has {num_texts} texts, places where parts of a message meet counted "
+            f"in, more than the gateway's {engine.settings.max_texts}; send fewer messages or "
+            "parts"
+        )
 
 
 def _checks(policy: Policy, facts: RequestFacts) -> list[_Check]:

@@ -140,7 +140,8 @@ class GatewaySettings:
     """How long the classification of one request may take."""
     max_body_bytes: int = 8 * 1024 * 1024
     max_texts: int = 10_000
-    """Texts of one request; more are refused with 400."""
+    """Texts of one request, and places where parts of a message meet if the PII guard looks at
+    them; more are refused with 400."""
     remembered_texts: int = 8192
     """Answers about texts kept by a keyed hash, so that a conversation's earlier messages are
     not read anew in every turn; 0 keeps none. The texts themselves are not kept."""

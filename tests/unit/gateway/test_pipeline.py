@@ -288,6 +288,25 @@ def test_mistakes_of_the_client_are_its_own() -> None:
     run(scene())
 
 
+def test_places_where_parts_meet_count_as_texts() -> None:
+    def parts(num: int) -> dict[str, Any]:
+        part = {"type": "text", "text": "a" * 300}  # long enough for a place of its own
+        messages = [{"role": "user", "content": [part] * num}]
+        return {"model": "auto", "messages": messages}
+
+    async def scene() -> None:
+        gateway = make_gateway(settings={"max_texts": 5})
+        assert (await gateway.ask(parts(3))).forward
+        with pytest.raises(RequestError, match="7 texts"):
+            await gateway.ask(parts(4))
+        with pytest.raises(RequestError, match="6 texts"):
+            await gateway.ask(parts(6))
+        unguarded = make_gateway({"guards": {}}, settings={"max_texts": 5})
+        assert (await unguarded.ask(parts(4))).forward
+
+    run(scene())
+
+
 def test_an_overload_is_not_a_guard_failure() -> None:
     async def scene() -> None:
         settings = {"batching": {"max_queue_tokens": 1}, "remembered_texts": 0}
