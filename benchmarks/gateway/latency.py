@@ -6,6 +6,9 @@ Ways, in turn in every round, the same text (a new one each round): the model se
 Envoy alone; Envoy asking a gateway without a model that says CONTINUE; Envoy asking
 ``routewright serve``; both gateways without Envoy. The bare onnxruntime call on the text is
 timed in the same round. Numbers are medians of differences within a round, in milliseconds.
+
+``--against TREE`` measures the gateways of another checkout in the same rounds too. Whether a
+change helps shows only so: the machine's speed changes from minute to minute.
 """
 
 import argparse
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from programs import MODEL, Programs, prompts
+from programs import MODEL, REPOSITORY, Programs, prompts
 from rich.console import Console
 from wire import Connection, request_bytes
 
@@ -28,6 +31,8 @@ from routewright.runtime.machine import describe_machine, library_versions, sour
 
 PATH = "/v1/chat/completions"
 WARM_UP = 30
+AGAINST = "against: "
+"""Before the names of what was measured of the other checkout."""
 
 
 def measure(given: argparse.Namespace, programs: Programs) -> dict[str, list[float]]:
@@ -37,16 +42,18 @@ def measure(given: argparse.Namespace, programs: Programs) -> dict[str, list[flo
         given.rounds + WARM_UP, given.tokens, classifier.encoder.encode, list(read_texts(data))
     )
     upstream = programs.model_server()
-    empty_http, empty_ext_proc = programs.empty_gateway(upstream)
-    http, ext_proc, _ = programs.gateway(upstream, given.bundle, threads=given.threads)
-    ways = {
-        "direct": Connection(upstream),
-        "envoy": Connection(programs.envoy(upstream, None)),
-        "envoy_continue": Connection(programs.envoy(upstream, empty_ext_proc)),
-        "envoy_gateway": Connection(programs.envoy(upstream, ext_proc)),
-        "http_continue": Connection(empty_http),
-        "http_gateway": Connection(http),
-    }
+    ports = {"direct": upstream, "envoy": programs.envoy(upstream, None)}
+    for prefix in ("", AGAINST) if given.against else ("",):
+        programs.tree = given.against if prefix else REPOSITORY
+        empty_http, empty_ext_proc = programs.empty_gateway(upstream)
+        http, ext_proc, _ = programs.gateway(upstream, given.bundle, threads=given.threads)
+        ports |= {
+            f"{prefix}envoy_continue": programs.envoy(upstream, empty_ext_proc),
+            f"{prefix}envoy_gateway": programs.envoy(upstream, ext_proc),
+            f"{prefix}http_continue": empty_http,
+            f"{prefix}http_gateway": http,
+        }
+    ways = {name: Connection(port) for name, port in ports.items()}
     # A way's own texts: `remembered_texts` is 0, but fairness should not depend on it.
     times: dict[str, list[float]] = {name: [] for name in (*ways, "model")}
     names = list(ways)
@@ -83,19 +90,21 @@ def summary(times: dict[str, list[float]]) -> dict[str, Any]:
             "p75": round(float(high), 3),
         }
 
+    added = {
+        "Envoy: CONTINUE, less Envoy alone": ("envoy_continue", "envoy"),
+        "Envoy: gateway, less Envoy alone": ("envoy_gateway", "envoy"),
+        "Envoy: gateway, less Envoy alone and model": ("envoy_gateway", "envoy", "model"),
+        "HTTP: CONTINUE, less direct": ("http_continue", "direct"),
+        "HTTP: gateway, less direct": ("http_gateway", "direct"),
+        "HTTP: gateway, less direct and model": ("http_gateway", "direct", "model"),
+    }
     return {
         "median_ms": {name: round(statistics.median(v), 3) for name, v in times.items()},
         "added_ms": {
-            "Envoy: CONTINUE, less Envoy alone": difference("envoy_continue", "envoy"),
-            "Envoy: gateway, less Envoy alone": difference("envoy_gateway", "envoy"),
-            "Envoy: gateway, less Envoy alone and model": difference(
-                "envoy_gateway", "envoy", "model"
-            ),
-            "HTTP: CONTINUE, less direct": difference("http_continue", "direct"),
-            "HTTP: gateway, less direct": difference("http_gateway", "direct"),
-            "HTTP: gateway, less direct and model": difference(
-                "http_gateway", "direct", "model"
-            ),
+            f"{prefix}{what}": difference(f"{prefix}{way}", *less)
+            for what, (way, *less) in added.items()
+            for prefix in ("", AGAINST)
+            if f"{prefix}{way}" in times
         },
     }
 
@@ -107,6 +116,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=400)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--against", type=lambda path: Path(path).resolve())
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     given.bundle = given.bundle.resolve()
@@ -116,6 +126,7 @@ def main() -> None:
         "question": "added latency",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": source_commit(),
+        **({"against": source_commit(given.against)} if given.against else {}),
         "machine": describe_machine(),
         "versions": library_versions(),
         "rounds": given.rounds,

@@ -39,6 +39,8 @@ class Programs:
 
     def __init__(self, work: Path) -> None:
         self.work = work
+        self.tree = REPOSITORY
+        """The checkout that gateways started from now on are of."""
         self._stack = ExitStack()
         self._count = 0
 
@@ -53,8 +55,9 @@ class Programs:
         log = self.work / f"program-{self._count}.log"
         out = self._stack.enter_context(log.open("wb"))
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        environment["PYTHONPATH"] = str(self.tree / "src")
         started = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=REPOSITORY
+            command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=self.tree
         )
         self._stack.callback(_stop, started)
         until = time.monotonic() + 90
@@ -116,7 +119,8 @@ class Programs:
         """Both doors with a handler that lets everything pass: no model, no policy."""
         http, ext_proc = free_port(), free_port()
         self.start(
-            f"http://127.0.0.1:{http}/healthz", sys.executable, str(HERE / "empty.py"),
+            f"http://127.0.0.1:{http}/healthz", sys.executable,
+            str(self.tree / "benchmarks" / "gateway" / "empty.py"),
             str(http), str(ext_proc), str(upstream),
         )  # fmt: skip
         return http, ext_proc

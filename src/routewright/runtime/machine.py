@@ -35,9 +35,12 @@ def library_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def source_commit() -> str | None:
-    """Commit of the repository the package runs from, ``+`` for local changes; else None."""
-    folder = Path(__file__).parent
+def source_commit(folder: Path = Path(__file__).parent) -> str | None:
+    """Commit of the repository that `folder` is in, ``+`` for local changes; else None.
+
+    Args:
+        folder: of the package that runs, unless stated.
+    """
     if "site-packages" in folder.parts:  # a repository around it would be somebody else's
         return None
     command = ["git", "-C", str(folder), "describe", "--always", "--exclude=*", "--dirty=+"]
