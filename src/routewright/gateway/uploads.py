@@ -38,13 +38,13 @@ async def read_body(
     if _declared_length(headers) > max_bytes:
         return Unread("too_large")
     loop = asyncio.get_running_loop()
-    end = loop.time() + clients.body_timeout_s
+    now = loop.time()
+    end = now + clients.body_timeout_s
     pieces: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout_at(end) as limit:
+        async with asyncio.timeout_at(min(end, now + clients.idle_timeout_s)) as limit:
             while True:
-                limit.reschedule(min(end, loop.time() + clients.idle_timeout_s))
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return Unread("gone", more=False)
@@ -55,6 +55,7 @@ async def read_body(
                     return Unread("too_large", more)
                 if not more:
                     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                limit.reschedule(min(end, loop.time() + clients.idle_timeout_s))
     except TimeoutError:
         return Unread("request_timeout")
 
