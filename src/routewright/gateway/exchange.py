@@ -49,7 +49,8 @@ class Outcome(Enum):
 
     COMPLETE = "complete"
     ABORTED = "aborted"
-    """The client went away, or the gateway was stopped, before the answer was through."""
+    """The client went away, or the gateway was stopped, before the answer was through. Through
+    Envoy also: the answer broke off, as Envoy says the same of both."""
     FAILED = "failed"
     """The handler raised, and the configured failure took its place."""
     BROKEN = "broken"

@@ -4,7 +4,7 @@ The service is registered by its name on the wire; messages and server are our o
 `grpc_server`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from routewright.errors import ConfigError
 from routewright.gateway._proto.ext_proc_pb2 import ProcessingRequest
@@ -14,6 +14,7 @@ from routewright.gateway.grpc_calls import Call
 from routewright.gateway.grpc_health import Health
 from routewright.gateway.grpc_server import GrpcServer
 from routewright.gateway.guarded import OnError
+from routewright.gateway.settings import ExtProcConnections
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS = "liveness"
@@ -37,6 +38,7 @@ class ExtProcSettings:
     """Largest request or gathered answer."""
     drain_s: float = 30.0
     """How long `stop` waits for streams to finish before it ends them."""
+    connections: ExtProcConnections = field(default_factory=ExtProcConnections)
 
 
 class ExternalProcessor:
@@ -87,7 +89,9 @@ class ExtProcServer:
         limit = 2 * self._settings.max_body_bytes + HEADER_ROOM_BYTES
         process = f"/{SERVICE}/Process".encode("ascii")
         methods = {process: self._processor.process, **self._health.methods()}
-        server = GrpcServer(methods, max_message_bytes=limit)
+        server = GrpcServer(
+            methods, max_message_bytes=limit, connections=self._settings.connections
+        )
         host, port = self._settings.host, self._settings.port
         try:
             port = await server.start(host, port)

@@ -39,6 +39,7 @@ from routewright.gateway.grpc_calls import (
     Method,
     stream_window,
 )
+from routewright.gateway.grpc_keepalive import KeepAlive, Patience
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ _CREDIT_BYTES = 1024 * 1024
 """Of the connection's window, which never runs out: streams have their own."""
 _DEFAULT_WINDOW = 65_535
 _DRAINING = b"draining"
+_ALIVE = b"alive?!?"
 _ANSWER = [(b":status", b"200"), (b"content-type", b"application/grpc")]
 _NOT_GRPC = [(b":status", b"415")]
 
@@ -59,6 +61,7 @@ class GrpcConnection(asyncio.Protocol):
         methods: Mapping[bytes, Method],
         *,
         max_message_bytes: int,
+        patience: Patience,
         changed: Callable[["GrpcConnection"], None],
     ) -> None:
         """Serve `methods` by path; `changed` hears when it begins, is idle and is closed."""
@@ -67,6 +70,8 @@ class GrpcConnection(asyncio.Protocol):
         self._methods = methods
         self._max_message_bytes = max_message_bytes
         self._changed = changed
+        self._patience = patience
+        self._keep_alive: KeepAlive | None = None
         self._http2 = _new_http2(stream_window(max_message_bytes))
         self._transport: asyncio.Transport | None = None
         self._last_id = 0
@@ -86,16 +91,22 @@ class GrpcConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what we accept."""
         self._transport = cast("asyncio.Transport", transport)
+        self._changed(self)
+        if self._transport.is_closing():
+            return  # there is no room for it
         self._http2.initiate_connection()
         room = H2Connection.MAX_WINDOW_INCREMENT - _DEFAULT_WINDOW
         self._http2.increment_flow_control_window(room)
         self._flush()
-        self._changed(self)
+        self._keep_alive = KeepAlive(self._patience, ping=self._ping, give_up=self.abort)
 
     def data_received(self, data: bytes) -> None:
         """Act on everything that is now whole."""
         try:
-            self._act(self._http2.receive_data(data))
+            events = self._http2.receive_data(data)
+            if events and self._keep_alive is not None:
+                self._keep_alive.heard()
+            self._act(events)
         except ProtocolError as fault:
             logger.warning("gRPC connection ended http2_error=%d", fault.error_code)
             self._abandon()
@@ -116,6 +127,8 @@ class GrpcConnection(asyncio.Protocol):
         """End what was under way."""
         self.closed = True
         self._transport = None
+        if self._keep_alive is not None:
+            self._keep_alive.stop()
         self._abandon()
         self._changed(self)
 
@@ -138,6 +151,11 @@ class GrpcConnection(asyncio.Protocol):
         self._flush()
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection at once, whatever is not sent."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def send(self, call: Call) -> None:
         """See `grpc_calls.Line`."""
@@ -235,6 +253,12 @@ class GrpcConnection(asyncio.Protocol):
         # h2 sends and takes nothing after it; Envoy never says it to those it calls.
         self._abandon()
         self.close()
+
+    def _ping(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return  # what is left to send may be given up, too
+        self._http2.ping(_ALIVE)
+        self._flush()
 
     def _reset(self, stream_id: int, code: ErrorCodes) -> None:
         # The peer may have ended it too, in bytes that h2 has read and we come to next.

@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Callable, Mapping
 
 from routewright.gateway.grpc_calls import Method
 from routewright.gateway.grpc_connection import GrpcConnection
+from routewright.gateway.grpc_keepalive import Patience
+from routewright.gateway.settings import ExtProcConnections
+
+logger = logging.getLogger(__name__)
 
 _CLOSING_S = 1.0
 """How long what was written may take to leave the sockets."""
@@ -15,8 +20,16 @@ _CLOSING_S = 1.0
 class GrpcServer:
     """Serves methods by path until it is stopped."""
 
-    def __init__(self, methods: Mapping[bytes, Method], *, max_message_bytes: int) -> None:
-        """A path is ``/package.Service/Method``."""
+    def __init__(
+        self,
+        methods: Mapping[bytes, Method],
+        *,
+        max_message_bytes: int,
+        connections: ExtProcConnections | None = None,
+    ) -> None:
+        """A path is ``/package.Service/Method``; without `connections` defaults hold."""
+        self._limits = connections or ExtProcConnections()
+        self._is_full = False
         self._methods = methods
         self._max_message_bytes = max_message_bytes
         self._connections: set[GrpcConnection] = set()
@@ -62,16 +75,31 @@ class GrpcServer:
                 await self._until(lambda: not self._connections)
 
     def _connection(self) -> GrpcConnection:
+        limits = self._limits
         return GrpcConnection(
-            self._methods, max_message_bytes=self._max_message_bytes, changed=self._note
+            self._methods,
+            max_message_bytes=self._max_message_bytes,
+            patience=Patience(
+                ping_after_s=limits.ping_after_s, ping_timeout_s=limits.ping_timeout_s
+            ),
+            changed=self._note,
         )
 
     def _note(self, connection: GrpcConnection) -> None:
         if connection.closed:
             self._connections.discard(connection)
-        else:
+        elif connection in self._connections or self._has_room():
             self._connections.add(connection)
+        else:
+            connection.abort()
         self._changed.set()
+
+    def _has_room(self) -> bool:
+        was_full, limit = self._is_full, self._limits.max_connections
+        self._is_full = len(self._connections) >= limit
+        if self._is_full and not was_full:  # said once, however many are refused in a row
+            logger.warning("gRPC connections refused max_connections=%d", limit)
+        return not self._is_full
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         while not reached():

@@ -158,6 +158,7 @@ class Gateway:
                 on_error=settings.on_error,
                 max_body_bytes=settings.max_body_bytes,
                 drain_s=settings.drain_s,
+                connections=settings.ext_proc_connections,
             ),
         )
 

@@ -55,6 +55,29 @@ class Clients:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtProcConnections:
+    """Who may hold on to the port that Envoy asks.
+
+    An Envoy has one connection for each of its threads, for as long as it runs.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    max_connections: int = 1000
+    """Health checks counted in; a further one is closed at once."""
+    ping_after_s: float = 30.0
+    """Silence after which a peer is asked for a sign of life (HTTP/2 PING)."""
+    ping_timeout_s: float = 10.0
+    """How long it may take for that, and a new one for its first word, before it is cut off."""
+
+    def __post_init__(self) -> None:
+        if self.max_connections < 1:
+            raise ValueError(f"max_connections must be at least 1, got {self.max_connections}")
+        if min(self.ping_after_s, self.ping_timeout_s) <= 0:
+            raise ValueError("ping_after_s and ping_timeout_s must be positive")
+
+
+@dataclass(frozen=True, kw_only=True)
 class HttpUpstream:
     """How the standalone door talks to the servers of the models."""
 
@@ -129,6 +152,7 @@ class GatewaySettings:
     """The standalone OpenAI-compatible gateway."""
     ext_proc: Listen | None = field(default_factory=lambda: Listen(port=50051))
     """The gRPC server that Envoy asks."""
+    ext_proc_connections: ExtProcConnections = field(default_factory=ExtProcConnections)
     api: Listen | None = field(default_factory=lambda: Listen(port=8080))
     """The classification API, with health, metrics and the admin call."""
     metrics: Listen | None = field(default_factory=lambda: Listen(port=9190))

@@ -12,6 +12,7 @@ from h2.events import (
     ConnectionTerminated,
     DataReceived,
     Event,
+    PingReceived,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -27,8 +28,11 @@ from routewright.gateway.grpc_calls import (
     Call,
 )
 from routewright.gateway.grpc_connection import GrpcConnection
+from routewright.gateway.grpc_keepalive import Patience
 
 MAX_BYTES = 100_000
+SOON_S = 0.05
+PATIENCE = Patience(ping_after_s=4 * SOON_S, ping_timeout_s=4 * SOON_S)
 
 
 class Wire(asyncio.Transport):
@@ -39,6 +43,10 @@ class Wire(asyncio.Transport):
         self.written = bytearray()
         self.closing = False
         self.reading = True
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def write(self, data: Any) -> None:
         assert not self.closing, "what is written now is lost"
@@ -101,10 +109,10 @@ async def watch(_: Call) -> None:
 METHODS = {b"/echo": echo, b"/fail": fail, b"/watch": watch}
 
 
-def play(scene: Callable[[Client], Awaitable[None]]) -> None:
+def play(scene: Callable[[Client], Awaitable[None]], patience: Patience = PATIENCE) -> None:
     async def run() -> None:
         connection = GrpcConnection(
-            METHODS, max_message_bytes=MAX_BYTES, changed=lambda _: None
+            METHODS, max_message_bytes=MAX_BYTES, patience=patience, changed=lambda _: None
         )
         await scene(Client(connection))
         connection.connection_lost(None)
@@ -321,5 +329,62 @@ def test_a_client_that_takes_no_answers_may_not_send_on() -> None:
         await client.events()
         assert client.http2.local_flow_control_window(1) >= MAX_BYTES
         assert not call.outgoing
+
+    play(scene)
+
+
+@pytest.mark.parametrize("said", [b"", b"PRI * HTTP/2.0", b"GET / HTTP/1.1\r\n"])
+def test_a_new_client_that_does_not_speak_is_cut_off(said: bytes) -> None:
+    async def scene(client: Client) -> None:
+        client.http2.data_to_send()
+        for byte in said:  # a word that is never finished is no word
+            client.connection.data_received(bytes((byte,)))
+            await asyncio.sleep(SOON_S)
+        await asyncio.sleep(5 * SOON_S)
+        assert client.wire.aborted or client.wire.closing
+
+    play(scene)
+
+
+def test_silence_is_short_where_patience_for_an_answer_is_long() -> None:
+    async def scene(client: Client) -> None:
+        await client.events()
+        await asyncio.sleep(6 * SOON_S)
+        assert PingReceived in kinds(await client.events())
+
+    play(scene, Patience(ping_after_s=2 * SOON_S, ping_timeout_s=1000 * SOON_S))
+
+
+def test_an_idle_client_that_answers_is_kept_and_one_that_stops_is_cut_off() -> None:
+    async def scene(client: Client) -> None:
+        client.open(1, path="/watch")
+        await client.events()
+        num_pings = 0
+        for _ in range(40):
+            await asyncio.sleep(SOON_S)
+            num_pings += sum(isinstance(e, PingReceived) for e in await client.events())
+            client.deliver()
+            assert not client.wire.aborted
+        assert num_pings >= 3
+        (call,) = client.connection.calls.values()
+        await asyncio.sleep(12 * SOON_S)
+        assert client.wire.aborted
+        client.connection.connection_lost(None)
+        assert call.task is not None
+        with pytest.raises(asyncio.CancelledError):
+            await call.task
+
+    play(scene)
+
+
+def test_a_client_that_speaks_is_not_asked() -> None:
+    async def scene(client: Client) -> None:
+        for number in range(20):
+            client.open(2 * number + 1)
+            client.http2.send_data(2 * number + 1, message(b"one"), end_stream=True)
+            events = await client.events()
+            assert status(events) == OK
+            assert PingReceived not in kinds(events)
+            await asyncio.sleep(SOON_S)
 
     play(scene)

@@ -25,6 +25,7 @@ from hyperframe.frame import (
 from routewright.gateway.grpc_calls import Call
 from routewright.gateway.grpc_health import Health
 from routewright.gateway.grpc_server import GrpcServer
+from routewright.gateway.settings import ExtProcConnections
 
 LIMIT = 1024 * 1024
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
@@ -125,10 +126,14 @@ class Methods:
 Scene = Callable[[Methods, GrpcServer, int], Awaitable[None]]
 
 
-def play(scene: Scene) -> None:
+def play(scene: Scene, **limits: Any) -> None:
     async def run() -> None:
         methods = Methods()
-        server = GrpcServer(methods.by_path(), max_message_bytes=LIMIT)
+        server = GrpcServer(
+            methods.by_path(),
+            max_message_bytes=LIMIT,
+            connections=ExtProcConnections(**limits),
+        )
         port = await server.start("127.0.0.1", 0)
         try:
             await asyncio.wait_for(scene(methods, server, port), 2 * SOON_S)
@@ -139,7 +144,9 @@ def play(scene: Scene) -> None:
 
 
 def channel(port: int) -> Any:
-    given = [("grpc.max_receive_message_length", -1)]
+    # Else channels to one address share their connection.
+    own = ("grpc.use_local_subchannel_pool", 1)
+    given = [("grpc.max_receive_message_length", -1), own]
     return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=given)
 
 
@@ -351,3 +358,42 @@ def test_a_drain_serves_a_call_that_crosses_it_on_an_idle_connection() -> None:
         writer.close()
 
     play(scene)
+
+
+def test_a_connection_too_many_is_closed_and_taken_when_another_has_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def is_served(port: int) -> bool:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            return bool(await reader.read(9))
+        except ConnectionError:
+            return False
+        finally:
+            writer.close()
+
+    async def scene(_: Methods, __: GrpcServer, port: int) -> None:
+        async with channel(port) as first, channel(port) as second:
+            for client in (first, second):
+                assert await client.unary_unary("/t/Echo")(b"x") == b"x"
+            assert [await is_served(port) for _ in range(5)] == [False] * 5
+            assert await first.unary_unary("/t/Echo")(b"y") == b"y"
+        async with asyncio.timeout(SOON_S):
+            while not await is_served(port):
+                await asyncio.sleep(0.01)
+
+    play(scene, max_connections=2)
+    (refusal,) = (r.message for r in caplog.records if "refused" in r.message)
+    assert "max_connections=2" in refusal
+
+
+def test_the_real_client_without_calls_stays_connected() -> None:
+    async def scene(_: Methods, server: GrpcServer, port: int) -> None:
+        async with channel(port) as client:
+            assert await client.unary_unary("/t/Echo")(b"x") == b"x"
+            (connection,) = server._connections
+            await asyncio.sleep(1.2)
+            assert await client.unary_unary("/t/Echo")(b"y") == b"y"
+            assert server._connections == {connection}
+
+    play(scene, ping_after_s=0.1, ping_timeout_s=0.5)
