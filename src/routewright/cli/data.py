@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from routewright.data.config import DataSpec
@@ -114,6 +115,7 @@ def split(
     as_json: JsonOption = False,
 ) -> None:
     """Split without duplicates: near duplicates and groups stay together, labels balanced."""
+    _refuse_overwriting(file, out)
     parts = split_examples(
         _read(DataSpec(path=str(file)), kind),
         fractions=_fractions(fractions),
@@ -135,9 +137,9 @@ def split(
     sizes = report.pop("sizes")
     report["near duplicates are"] = report.pop("near_duplicates")
     _print_counts("rows", {_plain(name): value for name, value in report.items()})
-    table = Table("label", *SPLIT_NAMES, title=str(out))
+    table = Table("label", *SPLIT_NAMES, title=escape(str(out)))
     for label in sorted({name for part in strata.values() for name in part}):
-        table.add_row(label, *(str(strata[part].get(label, 0)) for part in SPLIT_NAMES))
+        table.add_row(escape(label), *(str(strata[part].get(label, 0)) for part in SPLIT_NAMES))
     table.add_section()
     table.add_row("all", *(str(sizes[part]) for part in SPLIT_NAMES))
     Console().print(table)
@@ -192,7 +194,7 @@ def convert(
         )
     examples = _read(spec, kind)
     write_examples(out, examples)
-    Console().print(f"{len(examples)} rows written to {out}", highlight=False, soft_wrap=True)
+    _note(f"{len(examples)} rows written to {out}")
 
 
 @app.command()
@@ -255,7 +257,18 @@ def synth(
         write_examples(out, list(generate_pii(num, seed=seed)))
     else:
         write_examples(out, list(generate_samples(kind.value, num, seed=seed)))
-    Console().print(f"written to {out}", highlight=False, soft_wrap=True)
+    _note(f"written to {out}")
+
+
+def _refuse_overwriting(file: Path, out: Path) -> None:
+    """The rows that a split leaves out, or puts elsewhere, would be gone for good."""
+    for name in SPLIT_NAMES:
+        part = out / f"{name}.jsonl"
+        if part.exists() and file.exists() and part.samefile(file):
+            raise ConfigError(
+                f"--out {out}: {part.name} there is the very file to split and would be "
+                "replaced; name another folder"
+            )
 
 
 def _read(spec: DataSpec, kind: Kind | None) -> "list[Example]":
@@ -297,10 +310,15 @@ def _plain(field: str) -> str:
     return field.removeprefix("num_").replace("_", " ")
 
 
+def _note(line: str) -> None:
+    # Without markup: names of files and labels may hold brackets.
+    Console().print(line, highlight=False, soft_wrap=True, markup=False)
+
+
 def _print_counts(title: str, counts: dict[str, Any]) -> None:
     table = Table(title=title, show_header=False, title_justify="left")
     table.add_column()
     table.add_column(justify="right")
     for name, value in counts.items():
-        table.add_row(name, str(value))
+        table.add_row(escape(name), escape(str(value)))
     Console().print(table)

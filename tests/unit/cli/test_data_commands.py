@@ -54,6 +54,27 @@ def test_stats_are_printed_or_given_as_json(rows: Path) -> None:
     assert found["num_examples"] == 40
 
 
+def test_labels_and_folders_in_brackets_are_shown_as_they_are(tmp_path: Path) -> None:
+    path, out = tmp_path / "x.jsonl", tmp_path / "[bold]"
+    labels = ["[/INST]", "[spam]"] * 3
+    lines = [{"text": f"text {i}", "label": name} for i, name in enumerate(labels)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "[/INST]" in run("stats", path).output
+    assert "[spam]" in run("split", path, "--out", out).output
+    assert "[bold]" in run("convert", path, out / "y.csv").output.replace("\n", "")
+
+
+def test_split_never_writes_over_the_file_it_splits(rows: Path, tmp_path: Path) -> None:
+    path = tmp_path / "data" / "train.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(rows.read_bytes())
+    result = CliRunner().invoke(app, ["split", str(path), "--out", str(path.parent)])
+    assert isinstance(result.exception, ConfigError)
+    assert "train.jsonl there is the very file to split" in str(result.exception)
+    assert path.read_bytes() == rows.read_bytes()
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_split_writes_three_files_with_groups_kept_together(rows: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run("split", rows, "--out", out, "--group-by", "g", "--fractions", "0.6,0.2,0.2")
