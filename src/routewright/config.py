@@ -53,10 +53,10 @@ def load_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that occurs twice, and reads ``1e-4`` as the number it is meant to be.
+    """Refuses a key that occurs twice, and reads ``1e-4`` and JSON as they are meant.
 
-    YAML 1.1 takes the last of two equal keys without a word, and ``1e-4``, without a dot, for a
-    string.
+    YAML 1.1 takes the last of two equal keys without a word, ``1e-4``, without a dot, for a
+    string, and the two halves by which JSON escapes an emoji for two broken characters.
     """
 
     def compose_mapping_node(self, anchor: Any) -> Any:
@@ -70,7 +70,17 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         return node
 
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        return _PAIR.sub(_joined, value) if isinstance(value, str) else value
 
+
+def _joined(pair: re.Match[str]) -> str:
+    """The one character that a surrogate pair stands for."""
+    return pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+
+
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 

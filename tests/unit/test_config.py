@@ -1,5 +1,6 @@
 """Configuration messages name file, key and remedy."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -94,6 +95,13 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("rate: 1e-4\nsha: 7e1b\n", encoding="utf-8")
     assert read_yaml(path) == {"rate": 1e-4, "sha": "7e1b"}
+
+
+def test_json_is_read_as_json_with_characters_beyond_the_first_plane(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    content = {"labels": ["\U0001f600", "ok"], "\U00020bb7": "/data/\U0001f600 \u00e9"}
+    path.write_text(json.dumps(content), encoding="utf-8")  # escapes each as a pair
+    assert read_yaml(path) == content
 
 
 def test_a_written_file_leaves_nothing_else_behind(tmp_path: Path) -> None:
