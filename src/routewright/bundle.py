@@ -262,10 +262,12 @@ def rewrite_bundle(bundle: Bundle, contents: Mapping[str, str]) -> Bundle:
     """Replace text files of a bundle (by relative path), as atomically as `write_bundle`."""
 
     def build(folder: Path) -> BundleManifest:
-        shutil.copytree(bundle.path, folder, dirs_exist_ok=True)
-        (folder / MANIFEST_FILE).unlink()
-        for name, text in contents.items():
+        for name in sorted({*_files_in(bundle.path), *contents} - {MANIFEST_FILE}):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            if name not in contents:
+                # Not its mode: a copy of read-only files is there to be written.
+                shutil.copyfile(bundle.path / name, folder / name)
+        for name, text in contents.items():
             (folder / name).write_text(text, encoding="utf-8")
         return bundle.manifest
 

@@ -21,11 +21,13 @@ def replaced_folder(
     finds.
 
     Args:
-        destination: absent, empty, or a folder of ours to replace.
+        destination: absent, empty, or a folder of ours to replace; of a symbolic link, what it
+            leads to.
         is_ours: whether a folder with contents may be replaced.
-        error: what to raise when `destination` holds something else or cannot be written.
+        error: what to raise when `destination` holds something else or cannot be written, as
+            when the disk is full.
     """
-    destination = destination.absolute()
+    destination = destination.resolve()
     _refuse_foreign(destination, is_ours, error)
     for leftover in destination.parent.glob(f".{glob.escape(destination.name)}.*.partial"):
         if not _is_running(leftover.name.split(".")[-2]):
@@ -33,17 +35,17 @@ def replaced_folder(
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
     old = destination.with_name(f".{destination.name}.{os.getpid()}.old")
     try:
-        try:
-            partial.mkdir(parents=True)
-        except OSError as exc:
-            raise error(f"{destination}: cannot be written: {exc}") from exc
+        partial.mkdir(parents=True)
         yield partial
         if destination.exists():
             destination.rename(old)
         partial.rename(destination)
-    except BaseException:
+    except BaseException as exc:
         if old.exists() and not destination.exists():
             old.rename(destination)
+        # Libraries raise an OSError without a number where it is not the system that fails.
+        if isinstance(exc, OSError) and exc.errno is not None:
+            raise error(f"{destination}: cannot be written: {exc}") from exc
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -53,7 +55,7 @@ def replaced_folder(
 
 def interrupted_replacement(destination: Path) -> Path | None:
     """The complete old folder that a killed replacement left beside `destination`."""
-    destination = destination.absolute()
+    destination = destination.resolve()
     pattern = f".{glob.escape(destination.name)}.*.old"
     return next(destination.parent.glob(pattern), None)
 

@@ -1,5 +1,6 @@
 """A bundle is whole or refused, with one line that says which file and what to do."""
 
+import errno
 import json
 import shutil
 import signal
@@ -123,6 +124,35 @@ def test_rewriting_a_file_keeps_the_rest(copy: Path) -> None:
     after.verify()
     changed = {n for n, record in after.manifest.files.items() if record != before.files[n]}
     assert changed == {"README.md"}
+
+
+def test_a_copy_of_read_only_files_can_be_rewritten(copy: Path) -> None:
+    for path in copy.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    rewrite_bundle(Bundle.open(copy), {"README.md": "# new\n"})
+    assert all(path.stat().st_mode & 0o200 for path in copy.rglob("*"))
+
+
+def test_behind_a_symbolic_link_the_bundle_itself_is_replaced(copy: Path) -> None:
+    link = copy.with_name("current")
+    link.symlink_to(copy.name)
+    write_tiny_bundle(link, name="second")
+    assert link.is_symlink()
+    assert Bundle.open(copy).manifest.name == "second"
+    assert sorted(p.name for p in copy.parent.iterdir()) == ["copy", "current"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_bundle(copy: Path) -> None:
+    def build(folder: Path) -> BundleManifest:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder / "model.onnx"))
+
+    with pytest.raises(
+        BundleError, match=r"copy: cannot be written: .*No space left"
+    ) as caught:
+        write_bundle(copy, build)
+    assert "\n" not in str(caught.value)
+    Bundle.open(copy)
+    assert [p.name for p in copy.parent.iterdir()] == ["copy"]
 
 
 def test_an_interrupt_leaves_the_old_bundle_and_no_remains(copy: Path) -> None:

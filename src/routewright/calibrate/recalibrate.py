@@ -4,7 +4,13 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from routewright.bundle import CALIBRATION_FILE, Bundle, calibrations_to_plain, rewrite_bundle
+from routewright.bundle import (
+    CALIBRATION_FILE,
+    Bundle,
+    FileRecord,
+    calibrations_to_plain,
+    rewrite_bundle,
+)
 from routewright.calibrate.fit import calibrate
 from routewright.calibrate.section import with_calibration
 from routewright.calibration import Target, TaskCalibration
@@ -37,7 +43,8 @@ def recalibrate(
         The new calibration of the task by precision.
 
     Raises:
-        BundleError: not a bundle, a damaged one, or one of the package, which stays as it is.
+        BundleError: not a bundle, a damaged one, one of the package, which stays as it is, or
+            another model by the time the fit is done.
         ConfigError: the target does not fit the task.
         DataError: no examples, or none of the kind that the target counts.
         TaskError: no such task.
@@ -48,13 +55,14 @@ def recalibrate(
             "yours and calibrate the copy"
         )
     bundle = Bundle.open(path)
-    calibrations = {p: bundle.calibration(p) for p in bundle.manifest.precisions}
     fitted = {}
-    for precision, by_task in calibrations.items():
+    for precision in bundle.manifest.precisions:
         classifier = Classifier.open(path, precision=precision)
-        goal = target or _goal(task, by_task.get(task))
+        goal = target or _goal(task, bundle.calibration(precision).get(task))
         fitted[precision] = calibrate(classifier, task, examples, goal, progress=progress)
-        by_task[task] = fitted[precision]
+    # Fitting takes minutes, in which another process may have written to the bundle.
+    bundle = _still_the_same(bundle)
+    calibrations = {p: {**bundle.calibration(p), task: fitted[p]} for p in fitted}
     plain = calibrations_to_plain(calibrations)
     contents = {CALIBRATION_FILE: json.dumps(plain, indent=1) + "\n"}
     card = path / CARD_FILE
@@ -62,6 +70,23 @@ def recalibrate(
         contents[CARD_FILE] = with_calibration(card.read_text(encoding="utf-8"), calibrations)
     rewrite_bundle(bundle, contents)
     return fitted
+
+
+def _still_the_same(bundle: Bundle) -> Bundle:
+    """The bundle as it is now, with the calibration of other tasks that it now has."""
+    now = Bundle.open(bundle.path)
+    if _model_files(now) != _model_files(bundle):
+        raise BundleError(
+            f"{bundle.path}: was replaced by another model in the meantime; calibrate again"
+        )
+    return now
+
+
+def _model_files(bundle: Bundle) -> dict[str, FileRecord]:
+    """The files that a calibration is for."""
+    others = (CALIBRATION_FILE, CARD_FILE, "reports/")
+    files = bundle.manifest.files
+    return {name: record for name, record in files.items() if not name.startswith(others)}
 
 
 def _goal(task: str, present: TaskCalibration | None) -> Target | None:

@@ -11,11 +11,12 @@ from routewright.bundle import Bundle
 from routewright.calibrate import calibrate, recalibrate
 from routewright.calibration import TaskCalibration, parse_target
 from routewright.data.examples import SequenceExample, TokenExample
-from routewright.errors import ConfigError, DataError, TaskError
+from routewright.errors import BundleError, ConfigError, DataError, TaskError
 from routewright.labels import Span
 from routewright.metrics import sequence_report
 from routewright.runtime.classifier import Classifier
 from routewright.runtime.heads import Head
+from routewright.tag_search import Transitions
 
 ATTACKS = [
     SequenceExample(text, label)
@@ -158,3 +159,36 @@ def test_a_refitted_bundle_opens_with_its_new_thresholds_and_card(tmp_path: Path
     assert again == fitted, "without a target the bundle's own goal stays"
     others = json.loads((path / "calibration.json").read_text(encoding="utf-8"))["fp32"]
     assert others["topic"]["temperature"] == 1.0
+
+
+def test_two_calibrations_of_one_bundle_at_once_both_stay(tmp_path: Path) -> None:
+    path = write_tiny_bundle(tmp_path / "bundle").path
+    inner: list[dict[str, TaskCalibration]] = []
+
+    def meanwhile(_: int) -> None:
+        if not inner:
+            inner.append({})
+            inner[0] = recalibrate(
+                path, "entities", NUMBERS, parse_target("entities.recall=0.5")
+            )
+
+    outer = recalibrate(path, "attack", ATTACKS, progress=meanwhile)
+    bundle = Bundle.open(path)
+    for precision in outer:
+        by_task = bundle.calibration(precision)
+        assert by_task["attack"] == outer[precision]
+        assert by_task["entities"] == inner[0][precision]
+
+
+def test_no_calibration_is_written_to_a_model_that_took_the_place_of_its_own(
+    tmp_path: Path,
+) -> None:
+    path = write_tiny_bundle(tmp_path / "bundle").path
+    crf = Transitions(np.arange(5.0), np.arange(25.0).reshape(5, 5), np.zeros(5))
+
+    def meanwhile(_: int) -> None:
+        write_tiny_bundle(path, transitions={"entities": crf})
+
+    with pytest.raises(BundleError, match="was replaced by another model in the meantime"):
+        recalibrate(path, "attack", ATTACKS, progress=meanwhile)
+    assert Bundle.open(path).calibration("fp32")["attack"] == TaskCalibration()
