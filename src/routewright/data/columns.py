@@ -4,10 +4,13 @@ Messages carry no place: the reader knows file and line and adds them.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from routewright.data.examples import Example
 from routewright.errors import DataError
 from routewright.labels import Span
 
@@ -55,9 +58,9 @@ def label_of(row: Mapping[str, Any], name: str) -> str:
         return "true" if value else "false"
     if not isinstance(value, str | int | float):
         raise DataError(f"{name}: must be a label name, found {_type_of(value)}")
-    if not str(value).strip():
-        raise DataError(f"{name}: the label is empty")
-    return str(value).strip()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DataError(f"{name}: must be a label name, found {value}")
+    return _label(str(value), f"{name}: the label")
 
 
 def spans_of(
@@ -88,9 +91,38 @@ def _span_of(entry: object, keys: tuple[str, str, str]) -> Span:
     for key, value in zip(keys, (start, end), strict=False):
         if isinstance(value, bool) or not isinstance(value, int):
             raise DataError(f"span {key} must be a whole number, found {_type_of(value)}")
-    if not isinstance(label, str) or not label.strip():
-        raise DataError(f"span [{start}, {end}): the {keys[2]} is empty or not text")
-    return Span(start, end, label.strip())
+    place = f"span [{start}, {end}): the {keys[2]}"
+    if not isinstance(label, str):
+        raise DataError(f"{place} is empty or not text")
+    return Span(start, end, _label(label, place))
+
+
+def with_whole_characters(example: Example) -> Example:
+    """The example with every half of a surrogate pair in its meta columns made U+FFFD.
+
+    Scraped data has them where an emoji was cut off, and no file could be written with them.
+    """
+    meta = {_whole(k): _whole(v) for k, v in example.meta.items()}
+    return example if meta == example.meta else replace(example, meta=meta)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_whole(entry) for entry in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(entry) for key, entry in value.items()}
+    return value
+
+
+def _label(value: str, place: str) -> str:
+    """A name without the spaces around it; messages begin with `place`."""
+    if not value.strip():
+        raise DataError(f"{place} is empty")
+    if _SURROGATE.search(value):
+        raise DataError(f"{place} has half of a surrogate pair, which UTF-8 cannot hold")
+    return value.strip()
 
 
 def _type_of(value: object) -> str:

@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 from routewright.data.columnar import read_dataset_folder, read_hub
-from routewright.data.columns import label_of, lines_of, spans_of, text_of
+from routewright.data.columns import (
+    label_of,
+    lines_of,
+    spans_of,
+    text_of,
+    with_whole_characters,
+)
 from routewright.data.config import DataSpec
 from routewright.data.examples import Example, SequenceExample, TokenExample
-from routewright.data.rows import Row, at_row, read_lines, read_rows
+from routewright.data.rows import OnError, Row, at_row, read_lines, read_rows, stop
 from routewright.data.selection import check_columns, matches, rename, take_sample
 from routewright.data.sources import SOURCES, PublicSource
 from routewright.errors import DataError
@@ -36,10 +42,6 @@ def read_examples(
         DataError: the first wrong row or file, with file and line.
         MissingExtraError: the format needs a package of ``routewright[train]``.
     """
-
-    def stop(error: DataError) -> None:
-        raise error
-
     examples = list(_checked_examples(spec, kind, root, labels, stop))
     if not examples:
         raise DataError("no rows are left to read", path=spec.origin)
@@ -56,7 +58,11 @@ def read_examples(
 def find_errors(
     spec: DataSpec, kind: ExampleKind, *, root: Path, labels: LabelSet | None = None
 ) -> tuple[int, list[DataError]]:
-    """Number of good rows, and every wrong row; a damaged file ends the list with its error."""
+    """Number of good rows, and every wrong row.
+
+    An error behind which no row can be found (damaged gzip, a broken JSON list, a quote that is
+    never closed in CSV) ends the list.
+    """
     errors: list[DataError] = []
     count = 0
     try:
@@ -73,10 +79,11 @@ def guess_kind(spec: DataSpec, *, root: Path) -> ExampleKind:
         return _source(spec.source).kind
     if spec.synthetic is not None:
         return _synthetic_kind(spec)
-    for _, rows in _origins(spec, root):
+    errors: list[DataError] = []
+    for _, rows in _origins(spec, root, errors.append):
         for _, row in rows:
             return "token" if spec.spans_column in row else "sequence"
-    raise DataError("holds no rows", path=spec.origin)
+    raise errors[0] if errors else DataError("holds no rows", path=spec.origin)
 
 
 def read_texts(path: Path, *, text_column: str = "text") -> Iterator[str]:
@@ -106,16 +113,16 @@ def _checked_examples(
     kind: ExampleKind,
     root: Path,
     labels: LabelSet | None,
-    on_error: Callable[[DataError], None],
+    on_error: OnError,
 ) -> Iterator[Example]:
     if spec.synthetic is not None:
         yield from _synthetic_examples(spec, kind, labels)
         return
     to_examples = _row_rule(spec, kind)
-    for place, rows in _origins(spec, root):
+    for place, rows in _origins(spec, root, on_error):
         for line, row in rows:
             try:
-                examples = to_examples(row)
+                examples = [with_whole_characters(e) for e in to_examples(row)]
                 for example in examples:
                     _check(example, spec, labels)
             except DataError as exc:
@@ -164,17 +171,17 @@ def _source(name: str) -> PublicSource:
     return SOURCES[name]
 
 
-def _origins(spec: DataSpec, root: Path) -> Iterator[Origin]:
+def _origins(spec: DataSpec, root: Path, on_error: OnError) -> Iterator[Origin]:
     """Each file, folder or hub data set of the spec, with its rows."""
     if spec.source is not None:
-        yield from _source_origins(_source(spec.source), spec, root)
+        yield from _source_origins(_source(spec.source), spec, root, on_error)
         return
     if spec.path is not None:
         path = root / spec.path
-        yield (
-            path,
-            read_dataset_folder(path, split=spec.split) if path.is_dir() else read_rows(path),
-        )
+        if path.is_dir():
+            yield path, read_dataset_folder(path, split=spec.split)
+        else:
+            yield path, read_rows(path, on_error)
         return
     hub_id = spec.hub or ""
     if (root / hub_id).is_dir():
@@ -187,7 +194,9 @@ def _origins(spec: DataSpec, root: Path) -> Iterator[Origin]:
     yield hub_id, read_hub(hub_id, split=spec.split or "train", **options)
 
 
-def _source_origins(source: PublicSource, spec: DataSpec, root: Path) -> Iterator[Origin]:
+def _source_origins(
+    source: PublicSource, spec: DataSpec, root: Path, on_error: OnError
+) -> Iterator[Origin]:
     configs = (spec.config_name,) if spec.config_name else source.default_configs
     split = spec.split or source.split
     local = root / spec.local_copy if spec.local_copy is not None else None
@@ -200,9 +209,9 @@ def _source_origins(source: PublicSource, spec: DataSpec, root: Path) -> Iterato
         if local is None:
             yield _hub_origin(source, config, split, spec.revision)
         elif local.is_dir():
-            yield from _folder_origins(local, source, config, split)
+            yield from _folder_origins(local, source, config, split, on_error)
         else:
-            yield local, read_rows(local)
+            yield local, read_rows(local, on_error)
             return  # one file holds one configuration
 
 
@@ -222,13 +231,13 @@ def _hub_origin(source: PublicSource, config: str, split: str, revision: str | N
 
 
 def _folder_origins(
-    folder: Path, source: PublicSource, config: str, split: str
+    folder: Path, source: PublicSource, config: str, split: str, on_error: OnError
 ) -> Iterator[Origin]:
     """Files of a clone of the published repository, or a folder saved by `datasets`."""
     patterns = [pattern.format(split=split) for pattern in source.configs[config]]
     for pattern in patterns:
         if files := sorted(folder.glob(pattern)):
-            yield from ((file, read_rows(file)) for file in files)
+            yield from ((file, read_rows(file, on_error)) for file in files)
             return
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         yield folder, read_dataset_folder(folder, split=split)

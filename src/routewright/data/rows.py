@@ -9,7 +9,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,24 @@ from routewright.data.columnar import read_dataset_folder, read_parquet
 from routewright.errors import DataError
 
 Row = Mapping[str, Any]
+OnError = Callable[[DataError], None]
+"""Hears of a row that is wrong, and may raise; if it returns, the row is left out."""
 
 ROW_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 _LINELESS = (".parquet",)
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def stop(error: DataError) -> None:
+    """Raise the first error."""
+    raise error
+
+
+def read_rows(path: Path, on_error: OnError = stop) -> Iterator[tuple[int, Row]]:
     """Rows of a file (by its name's ending) or of a folder saved by `datasets`.
+
+    Args:
+        path: of the file or folder.
+        on_error: hears of each row after which the next one can still be found.
 
     Raises:
         DataError: the file is missing, damaged or of an unknown kind, with file and line.
@@ -37,7 +48,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
         return read_parquet(path)
     for suffix, reader in ((".jsonl", _read_jsonl), (".json", _read_json), (".csv", _read_csv)):
         if name.endswith(suffix):
-            return reader(path)
+            return reader(path, on_error)
     raise DataError(
         f"unknown kind of file; known endings: {', '.join(ROW_SUFFIXES)}", path=path
     )
@@ -79,10 +90,15 @@ def _open(path: Path) -> Any:
     return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[int, Row]]:
+def _read_jsonl(path: Path, on_error: OnError) -> Iterator[tuple[int, Row]]:
     for number, line in read_lines(path):
         if line.strip():
-            yield number, _json_row(line, path, number)
+            try:
+                row = _json_row(line, path, number)
+            except DataError as exc:
+                on_error(exc)
+            else:
+                yield number, row
 
 
 def _json_row(line: str, path: Path, number: int) -> Row:
@@ -109,19 +125,24 @@ def _require_object(value: object, path: Path, number: int) -> Row:
     return value
 
 
-def _read_json(path: Path) -> Iterator[tuple[int, Row]]:
+def _read_json(path: Path, on_error: OnError) -> Iterator[tuple[int, Row]]:
     """Rows of one JSON list; a file of JSON lines named ``.json`` is read as such."""
     text = "".join(line for _, line in read_lines(path))
     position = _after_space(text, 0)
     if text[position : position + 1] != "[":
-        yield from _read_jsonl(path)
+        yield from _read_jsonl(path, on_error)
         return
     position = _after_space(text, position + 1)
     line, counted, more = 1, 0, text[position : position + 1] != "]"
     while more:
         line, counted = line + text.count("\n", counted, position), position
         value, position = _decode(text, position, path, line)
-        yield line, _require_object(value, path, line)
+        try:
+            row = _require_object(value, path, line)
+        except DataError as exc:
+            on_error(exc)
+        else:
+            yield line, row
         position = _after_space(text, position)
         more = text[position : position + 1] == ","
         position = _after_space(text, position + 1) if more else position
@@ -146,7 +167,7 @@ def _after_space(text: str, position: int) -> int:
     return position
 
 
-def _read_csv(path: Path) -> Iterator[tuple[int, Row]]:
+def _read_csv(path: Path, on_error: OnError) -> Iterator[tuple[int, Row]]:
     # Texts may be longer than the 131,072 characters the csv module allows a field at first.
     csv.field_size_limit(max(csv.field_size_limit(), min(sys.maxsize, 2**31 - 1)))
     reader = csv.reader((line for _, line in read_lines(path)), strict=True)
@@ -156,15 +177,14 @@ def _read_csv(path: Path) -> Iterator[tuple[int, Row]]:
         for fields in reader:
             if header is None and fields:
                 header = _check_header(fields, path, start)
-            elif header is not None and fields:
-                if len(fields) != len(header):
-                    raise DataError(
-                        f"expected {len(header)} columns, found {len(fields)}; quote fields "
-                        "that hold commas or line breaks",
-                        path=path,
-                        line=start,
-                    )
+            elif header is not None and len(fields) == len(header):
                 yield start, dict(zip(header, fields, strict=True))
+            elif header is not None and fields:
+                problem = (
+                    f"expected {len(header)} columns, found {len(fields)}; quote fields that "
+                    "hold commas or line breaks"
+                )
+                on_error(DataError(problem, path=path, line=start))
             start = reader.line_num + 1
     except csv.Error as exc:
         raise DataError(f"not valid CSV: {exc}", path=path, line=start) from exc

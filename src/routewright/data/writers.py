@@ -121,11 +121,21 @@ def _write_parquet(path: Path, examples: Sequence[Example]) -> None:
 
 
 def _array(pa: Any, column: str, values: list[Any]) -> Any:
-    """A typed column; meta values of mixed types become JSON text."""
+    """A typed column; meta values that Parquet has no one type for become JSON text."""
     if column == "spans":
         fields = [("start", pa.int64()), ("end", pa.int64()), ("label", pa.string())]
         return pa.array(values, type=pa.list_(pa.struct(fields)))
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        typed = pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        typed = None
+    if typed is None or not _is_writable(pa, typed.type):
         return pa.array([v if v is None or isinstance(v, str) else _json(v) for v in values])
+    return typed
+
+
+def _is_writable(pa: Any, kind: Any) -> bool:
+    """Whether Parquet has the type: it knows no objects without a field."""
+    if pa.types.is_struct(kind):
+        return kind.num_fields > 0 and all(_is_writable(pa, field.type) for field in kind)
+    return not pa.types.is_list(kind) or _is_writable(pa, kind.value_type)

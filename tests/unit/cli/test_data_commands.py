@@ -47,6 +47,40 @@ def test_validate_names_every_wrong_row_and_fails(tmp_path: Path) -> None:
     assert "... and 10 more" in result.output
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "wrong_lines"),
+    [
+        (
+            "x.jsonl",
+            '{"text": \n{"text": "a", "label": "b"}\n[1]\n{"text": ""}\n{"text": "q"}\n',
+            [1, 3, 4, 5],
+        ),
+        ("x.json", '[{"text": "a", "label": "b"},\n1,\n{"text": "a"}]', [2, 3]),
+        ("x.csv", "text,label\na,b\na,b,c\n,b\nq,\n", [3, 4, 5]),
+    ],
+)
+def test_validate_goes_on_behind_a_row_that_cannot_be_read(
+    tmp_path: Path, name: str, content: str, wrong_lines: list[int]
+) -> None:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    result = CliRunner().invoke(app, ["validate", str(path), "--json"])
+    found = json.loads(result.output)
+    assert [error.removeprefix(f"{path}:").split(":")[0] for error in found["errors"]] == [
+        str(line) for line in wrong_lines
+    ]
+    assert found["num_good"] == 1
+    total = 1 + len(wrong_lines)
+    assert str(result.exception) == f"{path}: {len(wrong_lines)} of {total} rows are wrong"
+
+
+def test_a_file_without_a_single_readable_row_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": \n', encoding="utf-8")
+    result = CliRunner().invoke(app, ["validate", str(path)])
+    assert str(result.exception).startswith(f"{path}:1: not valid JSON")
+
+
 def test_stats_are_printed_or_given_as_json(rows: Path) -> None:
     assert "labels" in run("stats", rows).output
     found: dict[str, Any] = json.loads(run("stats", rows, "--json").output)

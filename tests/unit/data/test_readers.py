@@ -41,6 +41,13 @@ WRONG_ROWS: dict[str, tuple[str, dict[str, Any], str]] = {
     "text null": ("sequence", {"text": None, "label": "a"}, "found nothing (null)"),
     "text empty": ("sequence", {"text": " \n", "label": "a"}, "text: the text is empty"),
     "surrogate": ("sequence", {"text": "\ud83d", "label": "a"}, "half of a surrogate pair"),
+    "half label": ("sequence", {"text": "x", "label": "\ud83d"}, "label has half of a surrog"),
+    "no number": ("sequence", {"text": "x", "label": float("nan")}, "a label name, found nan"),
+    "half type": (
+        "token",
+        {"text": "x", "spans": [{"start": 0, "end": 1, "label": "\ud83d"}]},
+        "span [0, 1): the label has half of a surrogate pair",
+    ),
     "label list": (
         "sequence",
         {"text": "a", "label": ["a"]},

@@ -186,3 +186,26 @@ def test_a_folder_that_cannot_be_loaded_says_so_and_nothing_else(
     with pytest.raises(DataError, match="not a data set that `datasets` can load"):
         list(read_rows(tmp_path))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("value", [{}, [{}], {"a": {}}, 10**30], ids=str)
+def test_parquet_takes_meta_values_that_it_has_no_type_for(
+    tmp_path: Path, value: object
+) -> None:
+    path = tmp_path / "x.parquet"
+    write_examples(path, [SequenceExample("one", "a", {"m": value})])
+    [(_, row)] = read_rows(path)
+    assert json.loads(row["m"]) == value
+
+
+@pytest.mark.parametrize("suffix", WRITABLE)
+def test_an_emoji_cut_in_half_in_another_column_does_not_stop_the_rows(
+    tmp_path: Path, suffix: str
+) -> None:
+    source = tmp_path / "scraped.jsonl"
+    rows = [{"text": "hi", "label": "a", "note": "\ud83d", "more": [{"x": "so \ud83d"}]}]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    [example] = read(source)
+    assert example.meta == {"note": "\ufffd", "more": [{"x": "so \ufffd"}]}
+    write_examples(tmp_path / f"y{suffix}", [example])
+    assert read(tmp_path / f"y{suffix}")[0].meta["note"] == "\ufffd"
