@@ -250,3 +250,9 @@ def label_match(rule: Rule, tasks: TaskNames) -> tuple[str, str, LabelMatch] | N
     if rule.task is not None:
         return f"task {rule.task.name}", rule.task.name, rule.task
     return None
+
+
+def asked_tasks(trees: Iterable[Rule | None], tasks: TaskNames) -> tuple[str, ...]:
+    """Tasks whose labels some tree asks for, sorted."""
+    asked = (label_match(leaf, tasks) for tree in trees if tree for leaf in leaves(tree))
+    return tuple(sorted({labelled[1] for labelled in asked if labelled is not None}))

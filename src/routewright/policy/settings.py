@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter
 
 from routewright.config import STRICT, parse
 from routewright.errors import ConfigError
-from routewright.policy.conditions import Rule, TaskNames, check_share, label_match, leaves
+from routewright.policy.conditions import Rule, TaskNames, asked_tasks, check_share
 from routewright.policy.guards import GuardOverrides, Guards
 
 Effort = Literal["minimal", "low", "medium", "high"]
@@ -318,9 +318,7 @@ class Policy:
     @cached_property
     def asked_tasks(self) -> tuple[str, ...]:
         """Tasks whose labels some decision asks for, sorted."""
-        rules = [d.rules for d in self.decisions if d.rules is not None]
-        asked = (label_match(leaf, self.tasks) for rule in rules for leaf in leaves(rule))
-        return tuple(sorted({found[1] for found in asked if found is not None}))
+        return asked_tasks((d.rules for d in self.decisions), self.tasks)
 
     @cached_property
     def abstention_thresholds(self) -> Mapping[str, float]:
@@ -336,8 +334,7 @@ def parse_policy(data: Mapping[str, Any], *, source: str) -> Policy:
     Sections that belong to other modules (``gateway``) are left to them.
 
     Raises:
-        ConfigError: the first wrong key; a secret that is written out instead of named, without
-            its value.
+        ConfigError: the first wrong key; a secret that is written out, unquoted.
     """
     _refuse_plain_secrets(data, (), source)
     own = {key: value for key, value in data.items() if key not in TOP_LEVEL_OF_OTHERS}
