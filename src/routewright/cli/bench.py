@@ -46,12 +46,12 @@ def bench(
         plan, progress=lambda step: messages.print(f"{step} ...", style="dim")
     )
     text = json.dumps(result, indent=1)
-    if out is not None:
-        write_text(out, text + "\n")
     if as_json:
         sys.stdout.write(text + "\n")
     else:
         _show(result, Console(highlight=False))
+    if out is not None:  # last: a file that cannot be written must not cost the result
+        write_text(out, text + "\n")
 
 
 def _show(result: dict[str, Any], console: Console) -> None:

@@ -54,9 +54,9 @@ def compare(
         progress=lambda target: errors.print(f"measuring {escape(str(target))}"),
     )
     plain = json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False)
-    if out is not None:
-        write_text(out, plain + "\n")
     if as_json:
         typer.echo(plain)
     else:
         Console().print(comparison_table(comparison))
+    if out is not None:  # last: a file that cannot be written must not cost the comparison
+        write_text(out, plain + "\n")

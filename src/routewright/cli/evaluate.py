@@ -82,12 +82,12 @@ def evaluate(
     view = view_of(opened.classifier, task, only_types=types, coarse=coarse)
     report = _with_progress(opened, view, spec)
     plain = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
-    if out is not None:
-        write_text(out, plain + "\n")
     if as_json:
         typer.echo(plain)
     else:
         print_report(report, Console())
+    if out is not None:  # last: a file that cannot be written must not cost the report
+        write_text(out, plain + "\n")
     check_gates(report, gates)
 
 

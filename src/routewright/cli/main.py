@@ -4,6 +4,9 @@ Exit codes: 0 done; 1 a bug (a traceback); 2 the user can fix it; 3 a quality ga
 interrupted.
 """
 
+import codecs
+import io
+import json
 import sys
 from typing import Annotated
 
@@ -76,6 +79,9 @@ app.command("import-config")(import_config.import_config)
 
 def main() -> None:
     """Run the command line and exit."""
+    codecs.register_error("json", _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="json")
     try:
         app()
     except RoutewrightError as exc:
@@ -86,3 +92,10 @@ def main() -> None:
         if exc.code == _INTERRUPTED:  # typer has turned the KeyboardInterrupt into it
             sys.stderr.write("routewright: interrupted\n")
         raise
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""As ``\u4e2d`` what the encoding of the output lacks; inside JSON it is the same text."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end

@@ -44,6 +44,21 @@ def test_json_is_one_object_and_out_holds_the_same(
     assert printed.err == ""
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "compare"])
+def test_a_report_that_cannot_be_written_is_printed_all_the_same(
+    verb: str,
+    data: Path,
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--task", "attack", "--data", data, "--json", "--out", data / "report.json"]
+    assert run(monkeypatch, verb, tiny_bundle.path, *options) == 2
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["task"] == "attack"
+    assert "report.json: cannot be written" in printed.err
+
+
 def test_the_table_shows_headline_classes_and_confusions(
     data: Path,
     tiny_bundle: Bundle,

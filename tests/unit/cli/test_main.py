@@ -1,5 +1,6 @@
 """Exit codes, one-line errors, and a command line that starts without the heavy libraries."""
 
+import json
 import os
 import signal
 import subprocess
@@ -53,6 +54,28 @@ def test_a_user_error_is_one_line_and_exit_code_2() -> None:
 @pytest.mark.parametrize("arguments", [["classify", "--no-such-option"], ["no-such-verb"]])
 def test_a_usage_error_exits_with_2(arguments: list[str]) -> None:
     assert run(*arguments).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [("ascii", "utf-8"), ("latin-1", "latin-1"), ("utf-8", "utf-8")],  # typer avoids ASCII
+)
+def test_an_output_of_another_encoding_gets_escapes_that_json_means(
+    encoding: str, written: str, tmp_path: Path
+) -> None:
+    label = "caf\u00e9 \u4e2d \U0001f600"
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"text": "hello", "label": label}) + "\n", encoding="utf-8")
+    for option in ("--json", "--kind=sequence"):
+        result = subprocess.run(
+            [*COMMAND, "data", "stats", str(path), option],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        if option == "--json":
+            assert json.loads(result.stdout.decode(written))["labels"] == {label: 1}
 
 
 def test_the_version_is_printed() -> None:
