@@ -19,6 +19,7 @@ from h2.events import (
     TrailersReceived,
 )
 from h2.settings import SettingCodes
+from tests.virtual_time import run_in_virtual_time
 
 from routewright.gateway.grpc_calls import (
     INTERNAL,
@@ -31,8 +32,7 @@ from routewright.gateway.grpc_connection import GrpcConnection
 from routewright.gateway.grpc_keepalive import Patience
 
 MAX_BYTES = 100_000
-SOON_S = 0.05
-PATIENCE = Patience(ping_after_s=4 * SOON_S, ping_timeout_s=4 * SOON_S)
+PATIENCE = Patience(ping_after_s=30.0, ping_timeout_s=10.0)
 
 
 class Wire(asyncio.Transport):
@@ -117,7 +117,7 @@ def play(scene: Callable[[Client], Awaitable[None]], patience: Patience = PATIEN
         await scene(Client(connection))
         connection.connection_lost(None)
 
-    asyncio.run(run())
+    run_in_virtual_time(run())
 
 
 def message(data: bytes, *, compressed: bool = False) -> bytes:
@@ -339,20 +339,13 @@ def test_a_new_client_that_does_not_speak_is_cut_off(said: bytes) -> None:
         client.http2.data_to_send()
         for byte in said:  # a word that is never finished is no word
             client.connection.data_received(bytes((byte,)))
-            await asyncio.sleep(SOON_S)
-        await asyncio.sleep(5 * SOON_S)
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(9.9 - 0.5 * len(said))
+        assert not client.wire.aborted
+        await asyncio.sleep(0.2)
         assert client.wire.aborted or client.wire.closing
 
     play(scene)
-
-
-def test_silence_is_short_where_patience_for_an_answer_is_long() -> None:
-    async def scene(client: Client) -> None:
-        await client.events()
-        await asyncio.sleep(6 * SOON_S)
-        assert PingReceived in kinds(await client.events())
-
-    play(scene, Patience(ping_after_s=2 * SOON_S, ping_timeout_s=1000 * SOON_S))
 
 
 def test_an_idle_client_that_answers_is_kept_and_one_that_stops_is_cut_off() -> None:
@@ -360,14 +353,18 @@ def test_an_idle_client_that_answers_is_kept_and_one_that_stops_is_cut_off() -> 
         client.open(1, path="/watch")
         await client.events()
         num_pings = 0
-        for _ in range(40):
-            await asyncio.sleep(SOON_S)
+        for _ in range(3600):
+            await asyncio.sleep(1.0)
             num_pings += sum(isinstance(e, PingReceived) for e in await client.events())
             client.deliver()
             assert not client.wire.aborted
-        assert num_pings >= 3
+        assert 3600 // 31 <= num_pings <= 3600 // 30  # it takes up to a second to answer
         (call,) = client.connection.calls.values()
-        await asyncio.sleep(12 * SOON_S)
+        client.http2.ping(bytes(8))
+        client.deliver()  # its last word
+        await asyncio.sleep(30.0 + 9.9)
+        assert not client.wire.aborted
+        await asyncio.sleep(0.2)
         assert client.wire.aborted
         client.connection.connection_lost(None)
         assert call.task is not None
@@ -385,6 +382,15 @@ def test_a_client_that_speaks_is_not_asked() -> None:
             events = await client.events()
             assert status(events) == OK
             assert PingReceived not in kinds(events)
-            await asyncio.sleep(SOON_S)
+            await asyncio.sleep(29.0)
 
     play(scene)
+
+
+def test_silence_is_short_where_patience_for_an_answer_is_long() -> None:
+    async def scene(client: Client) -> None:
+        await client.events()
+        await asyncio.sleep(2.1)
+        assert PingReceived in kinds(await client.events())
+
+    play(scene, Patience(ping_after_s=2.0, ping_timeout_s=1000.0))

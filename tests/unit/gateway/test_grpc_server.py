@@ -385,15 +385,3 @@ def test_a_connection_too_many_is_closed_and_taken_when_another_has_gone(
     play(scene, max_connections=2)
     (refusal,) = (r.message for r in caplog.records if "refused" in r.message)
     assert "max_connections=2" in refusal
-
-
-def test_the_real_client_without_calls_stays_connected() -> None:
-    async def scene(_: Methods, server: GrpcServer, port: int) -> None:
-        async with channel(port) as client:
-            assert await client.unary_unary("/t/Echo")(b"x") == b"x"
-            (connection,) = server._connections
-            await asyncio.sleep(1.2)
-            assert await client.unary_unary("/t/Echo")(b"y") == b"y"
-            assert server._connections == {connection}
-
-    play(scene, ping_after_s=0.1, ping_timeout_s=0.5)

@@ -2,10 +2,7 @@
 
 import asyncio
 import random
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +18,6 @@ from routewright.runtime.heads import LONG_WINDOWS, WindowOutput
 from routewright.runtime.long_text import LongText
 from routewright.runtime.queue import alike_windows
 from routewright.runtime.work import Classified
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -125,17 +120,3 @@ def test_a_window_that_cannot_be_read_fails_its_text(classifier: Classifier) -> 
     broken = Classifier(classifier.encoder, classifier.heads, Short())
     with pytest.raises(ServingError):
         batched(broken, long_text(3_000))
-
-
-def test_memory_hardly_grows_with_the_text() -> None:
-    """Scores of all tokens took 630 bytes a character; tokens and offsets take 6."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.long_text_process"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    bytes_a_character, num_tokens = map(float, done.stdout.split())
-    assert num_tokens > 400_000
-    assert bytes_a_character < 100
