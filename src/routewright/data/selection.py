@@ -1,5 +1,6 @@
 """Which examples of a data set are kept: filters, renamed labels, stratified samples."""
 
+import logging
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,6 +9,8 @@ from dataclasses import replace
 from routewright.data.config import DataSpec
 from routewright.data.examples import Example, SequenceExample
 from routewright.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 NO_ENTITY = "(none)"
 """Stratum of token examples without spans."""
@@ -23,17 +26,30 @@ def matches(example: Example, spec: DataSpec) -> bool:
 def check_columns(spec: DataSpec, examples: Sequence[Example]) -> None:
     """Refuse filters on a column that no example has: most likely it is misspelt.
 
+    A value that no example has is only warned of, since a file may well be free of what a
+    recipe drops; but it may be ``no``, which YAML reads as false.
+
     Raises:
         DataError: names the column and the known ones.
     """
     known = {column for example in examples for column in example.meta} | {"label"}
     for name in ("keep", "drop"):
-        for column in getattr(spec, name):
+        for column, values in getattr(spec, name).items():
             if column not in known:
                 raise DataError(
                     f"{name}: no row has a column {column!r}; "
                     f"known: {', '.join(sorted(known))}",
                     path=spec.origin,
+                )
+            found = {_comparable(_value(example, column)) for example in examples}
+            for value in sorted({str(_comparable(v)) for v in values if v is not None} - found):
+                logger.warning(
+                    "data=%s %s: no row has %s %r; quote yes and no, which YAML reads as true "
+                    "and false",
+                    spec.origin,
+                    name,
+                    column,
+                    value,
                 )
 
 
@@ -91,14 +107,20 @@ def take_sample(examples: Sequence[Example], limit: int, *, seed: int) -> list[E
 
 
 def _has(example: Example, column: str, values: Sequence[object]) -> bool:
-    value = example.meta.get(column)
+    return _comparable(_value(example, column)) in {_comparable(v) for v in values}
+
+
+def _value(example: Example, column: str) -> object:
     if column == "label" and isinstance(example, SequenceExample):
-        value = example.label
-    return _comparable(value) in {_comparable(v) for v in values}
+        return example.label
+    return example.meta.get(column)
 
 
 def _comparable(value: object) -> object:
-    """A value as CSV would spell it, so that 1 in a recipe finds ``1`` in a CSV file."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    """A value as CSV would spell it, so that 1 in a recipe finds ``1`` in a CSV file.
+
+    Of true and false there are several spellings: pandas and Excel write ``True`` and ``TRUE``.
+    """
+    if isinstance(value, bool) or str(value) in ("True", "False", "TRUE", "FALSE"):
+        return str(value).lower()
     return value if value is None else str(value)

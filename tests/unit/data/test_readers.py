@@ -248,3 +248,23 @@ def test_the_shared_files_are_readable_as_they_are() -> None:
         assert len(found) == num_rows
     entity_types = {s.label for e in found for s in e.spans}  # type: ignore[union-attr]
     assert entity_types == {"PERSON", "LOC", "ORG"}
+
+
+@pytest.mark.parametrize("spelling", ["true", "True", "TRUE"])
+def test_a_filter_finds_true_as_programs_spell_it_in_csv(tmp_path: Path, spelling: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"text,label,noisy\none,a,{spelling}\ntwo,b,{spelling}ish\n")
+    assert [e.text for e in read(path, drop={"noisy": [True]})] == ["two"]
+    assert [e.text for e in read(path, keep={"noisy": [True]})] == ["one"]
+
+
+def test_a_filter_on_a_value_that_no_row_has_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("text,label,clean\none,a,no\ntwo,b,yes\n")
+    assert len(read(path, drop={"clean": ["no"]})) == 1
+    assert not caplog.records
+    assert len(read(path, drop={"clean": [False]})) == 2  # what YAML makes of [no]
+    [record] = caplog.records
+    assert "drop: no row has clean 'false'; quote yes and no" in record.getMessage()
