@@ -78,7 +78,10 @@ class SocketServer:
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self.serving.add(asyncio.ensure_future(self._serve(reader, writer)))
+        serving = asyncio.ensure_future(self._serve(reader, writer))
+        # A coroutine that is cancelled before its first step does not get to its `finally`.
+        serving.add_done_callback(lambda _: writer.close())
+        self.serving.add(serving)
 
     async def close(self) -> None:
         for task in self.serving:
