@@ -154,6 +154,31 @@ def test_borders_are_those_of_the_form(
     assert looked_at(text, value, label) == [(expected, label)]
 
 
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("4111111111111111", "CREDIT_CARD"),
+        ("4111 1111 1111 1111", "CREDIT_CARD"),
+        ("DE89370400440532013000", "IBAN_CODE"),
+        ("192.0.2.17", "IP_ADDRESS"),
+        ("2001:db8::8a2e:370:7334", "IP_ADDRESS"),
+        ("123-45-6789", "US_SSN"),
+        ("415-555-2671", "PHONE_NUMBER"),
+        ("https://example.org", "DOMAIN_NAME"),
+        ("www.example.org", "DOMAIN_NAME"),
+        ("ada@example.org", "EMAIL_ADDRESS"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("before", "behind"), [("\u306f", "\u3067\u3059"), ("\u662f", "\u8bf7")]
+)
+def test_scripts_without_spaces_hide_nothing(
+    before: str, behind: str, value: str, label: str
+) -> None:
+    assert found(f"{before}{value}{behind}") == [(value, label)]
+    assert found(f"x{value}y") == [] or label in ("DOMAIN_NAME", "EMAIL_ADDRESS")
+
+
 def test_a_proven_entity_replaces_labels_and_cuts_other_types() -> None:
     text = "Ann Lee ann@x.org, 123-45-6789"
     spans = [Span(0, 17, "PERSON", 0.9), Span(19, 30, "PHONE_NUMBER", 0.8)]

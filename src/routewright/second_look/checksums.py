@@ -6,6 +6,8 @@ numbers never pay for them.
 
 import re
 
+from routewright.second_look.folding import SPACED_LETTER
+
 _ISSUERS = re.compile(
     r"4(?:\d{12}|\d{15}|\d{18})"  # Visa
     r"|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"  # Mastercard
@@ -17,6 +19,7 @@ _ISSUERS = re.compile(
     r"|(?:0604|5018|5020|5038|5[6-8]\d\d|6304|67\d\d)\d{8,15}"  # Maestro
 )
 _NO_AREA = ("000", "666")
+_JOINED = re.compile(f"[{SPACED_LETTER}0-9]")
 _GROUP = re.compile(r"[ ./()-]+")
 _SHORTEST_IBAN, _LONGEST_IBAN = 15, 34
 
@@ -63,7 +66,7 @@ def iban_end(text: str, start: int) -> int | None:
         compact += character
         if len(compact) > _LONGEST_IBAN:
             break
-        ends = position + 1 == len(text) or not text[position + 1].isalnum()
+        ends = _JOINED.match(text, position + 1) is None
         if len(compact) < _SHORTEST_IBAN or not ends:
             continue
         if is_mod_97(compact) and iban.is_valid(compact, check_country=False):

@@ -18,9 +18,11 @@ from routewright.second_look.checksums import (
     is_luhn,
     is_social_security_number,
 )
+from routewright.second_look.folding import SPACED_LETTER
 
-_LETTER = r"A-Za-z\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff"
-"""Of scripts that set spaces between words; in others a name would run into its sentence."""
+_LETTER = SPACED_LETTER
+_WORD = f"{_LETTER}0-9_"
+r"""For what may not stand beside a number: as ``\w``, but a Japanese sentence has no spaces."""
 _NAME = rf"[{_LETTER}0-9](?:[{_LETTER}0-9-]{{0,61}}[{_LETTER}0-9])?"
 HOST = (
     rf"(?:{_NAME}\.){{1,8}}(?:xn--[A-Za-z0-9-]{{2,59}}|[{_LETTER}]{{2,24}})(?![{_LETTER}0-9_])"
@@ -29,15 +31,17 @@ _LOCAL_PART = re.compile(rf"[{_LETTER}0-9_][{_LETTER}0-9_.+%'-]{{0,63}}\Z")
 _MAIL_HOST = re.compile(HOST)
 _REMOTE_PATH = re.compile(r":[^\s\d]")
 _URL = re.compile(
-    rf"\b(?:https?|ftp)://(?:[^\s/@?#]{{1,128}}@)?{HOST}(?::\d{{1,5}}(?!\d))?"
+    rf"(?<![{_WORD}])(?:https?|ftp)://(?:[^\s/@?#]{{1,128}}@)?{HOST}(?::\d{{1,5}}(?!\d))?"
     r"""(?:/(?=[.,;!?]?(?:\s|\Z)|[)\]}>"'|]))?""",
     re.IGNORECASE,
 )
-_WEB_HOST = re.compile(rf"(?<![\w.@/-])www\.{HOST}(?:/(?=[.,;!?]?(?:\s|\Z)))?", re.IGNORECASE)
-_IPV4 = re.compile(
-    r"(?<![\w.])(?<![\w]-)\d{1,3}(?:\.\d{1,3}){3}(?![A-Za-z_]|\d|\.\d|-[A-Za-z])"
+_WEB_HOST = re.compile(
+    rf"(?<![{_WORD}.@/-])www\.{HOST}(?:/(?=[.,;!?]?(?:\s|\Z)))?", re.IGNORECASE
 )
-_IPV6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{4,45}(?![A-Za-z_])")
+_IPV4 = re.compile(
+    rf"(?<![{_WORD}.])(?<![{_WORD}]-)\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![A-Za-z_]|\d|\.\d|-[A-Za-z])"
+)
+_IPV6 = re.compile(rf"(?<![{_WORD}:.])[0-9A-Fa-f:]{{4,45}}(?![A-Za-z_])")
 _LINK_LOCAL = re.compile(r"[0-9A-Fa-f]{3}\d::", re.ASCII)
 """Of two groups, where a name in a program has ``::`` too; a digit tells them apart."""
 VERSION_BEFORE = re.compile(
@@ -46,9 +50,9 @@ VERSION_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _CARD = re.compile(
-    r"(?<!\w)(?<!\d[.,])"
+    rf"(?<![{_WORD}])(?<!\d[.,])"
     r"(?:\d{12,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}|\d{4}([ -])\d{6}\2\d{4,5})"
-    r"(?!\w|[.,]\d)"
+    rf"(?![{_WORD}]|[.,]\d)"
 )
 CARD_BEFORE = re.compile(
     r"\b(?:cards?|cc|visa|amex|mastercard|maestro|debit|credit|ending|ends|last)\b",
@@ -57,11 +61,12 @@ CARD_BEFORE = re.compile(
 _USUAL_CARD_LENGTHS = (14, 15, 16)
 """Of other lengths barcodes and parcel numbers are too common to go by the checksum alone."""
 _IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ -]?[A-Za-z0-9]{2})")
-_SSN = re.compile(r"(?<![\w-])(?<!\d\.)\d{3}-\d{2}-\d{4}(?![\w-]|\.\d)")
+_SSN = re.compile(rf"(?<![{_WORD}-])(?<!\d\.)\d{{3}}-\d{{2}}-\d{{4}}(?![{_WORD}-]|\.\d)")
 EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|extension) ?\d{1,6}(?!\d))?"
 _NORTH_AMERICAN = re.compile(
-    r"(?<![\w.-])(?:(?:\+|00)?1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-.])\d{3}[-.]\d{4}"
-    rf"(?:{EXTENSION})(?![\w-]|\.\d)",
+    rf"(?<![{_WORD}.-])(?:(?:\+|00)?1[-. ])?"
+    r"(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-.])\d{3}[-.]\d{4}"
+    rf"(?:{EXTENSION})(?![{_WORD}-]|\.\d)",
     re.IGNORECASE,
 )
 _INTERNATIONAL = re.compile(r"\+\(?\d(?:[ ./()-]{0,2}\d){6,22}")

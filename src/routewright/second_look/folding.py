@@ -2,6 +2,9 @@
 
 import unicodedata
 
+SPACED_LETTER = r"A-Za-z\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff"
+"""Of scripts that set spaces between words; in others a name would run into its sentence."""
+
 
 class _Folding(dict[int, str]):
     """Code point to one character, computed once for each that occurs."""
