@@ -1,7 +1,7 @@
 """Where the rows of a data set come from, as a recipe states it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
@@ -70,6 +70,12 @@ class DataSpec:
         if self.local_copy is not None and self.source is None:
             raise ValueError(
                 "local_copy belongs to source; use path for a file in a row format"
+            )
+        columns = [f for f in fields(self) if f.name.endswith("_column")]
+        changed = [f.name for f in columns if getattr(self, f.name) != f.default]
+        if changed and (self.source is not None or self.synthetic is not None):
+            raise ValueError(
+                f"{changed[0]} belongs to path or hub; {self.origin} has a rule of its own"
             )
         if self.synthetic is not None and self.limit is None:
             raise ValueError("synthetic needs limit: the number of rows to make")

@@ -162,6 +162,11 @@ def _row_rule(spec: DataSpec, kind: ExampleKind) -> Callable[[Row], list[Example
         if source.kind != kind:
             raise DataError(f"source {source.name} has {source.kind} rows, not {kind} rows")
         return source.to_examples
+    if kind == "token" and spec.appended_column is not None:
+        raise DataError(
+            "appended_column is for rows with a label; spans count from the text as it is",
+            path=spec.origin,
+        )
     return lambda row: [_to_example(row, spec, kind)]
 
 

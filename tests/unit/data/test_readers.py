@@ -268,3 +268,18 @@ def test_a_filter_on_a_value_that_no_row_has_is_warned_of(
     assert len(read(path, drop={"clean": [False]})) == 2  # what YAML makes of [no]
     [record] = caplog.records
     assert "drop: no row has clean 'false'; quote yes and no" in record.getMessage()
+
+
+@pytest.mark.parametrize("origin", [{"source": "mmlu_pro"}, {"synthetic": "pii", "limit": 1}])
+@pytest.mark.parametrize("column", ["text_column", "appended_column", "label_column"])
+def test_a_column_that_would_not_be_looked_at_is_refused(
+    origin: dict[str, Any], column: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{column} belongs to path or hub"):
+        parse(DataSpec, {**origin, column: "options"}, source="x")
+
+
+def test_nothing_is_appended_below_a_text_with_spans(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", {**GOOD, "more": "text"})
+    with pytest.raises(DataError, match="appended_column is for rows with a label"):
+        read(tmp_path / "x.jsonl", "token", appended_column="more")
