@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from routewright.decoding import SpanDecoder
 from routewright.encoding import TextEncoder
 from routewright.errors import DataError, ExportError
 from routewright.export.quantize import SCOPES, Scope, quantize
-from routewright.export.smoothing import Sample
+from routewright.export.smoothing import STRENGTHS, Sample
 from routewright.metrics import sequence_report, span_report
 from routewright.runtime.backend import Backend
 from routewright.runtime.classifier import Classifier
@@ -113,8 +114,8 @@ def pick_int8(
     tasks: Mapping[str, Task],
     max_loss: float,
     samples: Sequence[Sample],
-) -> tuple[Scope, Judgement]:
-    """Write the fastest int8 graph that loses little enough.
+) -> tuple[Scope, float, Judgement]:
+    """Write the fastest int8 graph that loses little enough, and say how it was made.
 
     Args:
         source: the fp32 graph.
@@ -126,11 +127,12 @@ def pick_int8(
         samples: model inputs that show how large activations get.
 
     Raises:
-        ExportError: every scope loses more; names the task that loses most and both values.
+        ExportError: every scope loses more at every strength of smoothing; names the task
+            that loses most and both values.
     """
     failures = []
-    for scope in SCOPES:
-        quantize(source, destination, scope=scope, samples=samples)
+    for scope, strength in product(SCOPES, STRENGTHS):
+        quantize(source, destination, scope=scope, samples=samples, strength=strength)
         judgement = judge_graph(destination)
         losses = {
             name: loss_points(reference.metrics[name], judgement.metrics[name]) or 0.0
@@ -138,10 +140,11 @@ def pick_int8(
         }
         worst = max(losses, key=lambda name: losses[name])
         if losses[worst] <= max_loss + 1e-9:
-            return scope, judgement
+            return scope, strength, judgement
         failures.append(
-            f"with {scope} in int8, task {worst} falls from {tasks[worst].main_metric} "
-            f"{reference.metrics[worst]:.4f} to {judgement.metrics[worst]:.4f}"
+            f"with {scope} in int8 (smoothing {strength}), task {worst} falls from "
+            f"{tasks[worst].main_metric} {reference.metrics[worst]:.4f} "
+            f"to {judgement.metrics[worst]:.4f}"
         )
     raise ExportError(
         f"int8 loses more than {max_loss:g} points on validation data: {'; '.join(failures)}; "

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from routewright.decoding import FloatArray
-from routewright.export.smoothing import Sample, smooth
+from routewright.export.smoothing import STRENGTHS, Sample, smooth
 from routewright.runtime.backend import EMBEDDING
 
 Scope = Literal["all matrix products", "all but the feed-forward outputs"]
@@ -44,6 +44,7 @@ def quantize(
     *,
     scope: Scope,
     samples: Sequence[Sample],
+    strength: float = STRENGTHS[0],
 ) -> None:
     """Write the int8 form of the graph at `source`.
 
@@ -52,12 +53,13 @@ def quantize(
         destination: the file to write.
         scope: see `SCOPES`.
         samples: inputs that show how large activations get, at least one.
+        strength: of `smooth`.
     """
     model = onnx.load(source)
     products = _encoder_products(model.graph)
     if scope == "all but the feed-forward outputs":
         products = {name: shape for name, shape in products.items() if shape[0] <= shape[1]}
-    smooth(model, list(products), samples)
+    smooth(model, list(products), samples, strength=strength)
     _quantize_products(model.graph, set(products))
     _quantize_tables(model.graph)
     onnx.checker.check_model(model)
