@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 from routewright.labels import Span
 
+SYNTHETIC = "synthetic"
+"""``source`` in the meta of rows that a generator of ours made."""
+
 
 @dataclass(frozen=True, slots=True)
 class SequenceExample:
