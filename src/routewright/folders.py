@@ -4,7 +4,7 @@ import glob
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from routewright.errors import RoutewrightError
@@ -50,7 +50,7 @@ def replaced_folder(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if destination.exists():
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
 
 
 def interrupted_replacement(destination: Path) -> Path | None:
@@ -58,6 +58,14 @@ def interrupted_replacement(destination: Path) -> Path | None:
     destination = destination.resolve()
     pattern = f".{glob.escape(destination.name)}.*.old"
     return next(destination.parent.glob(pattern), None)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder of ours, read-only ones in it too."""
+    with suppress(OSError):
+        for inner in (folder, *(p for p in folder.rglob("*") if p.is_dir())):
+            inner.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_running(process_id: str) -> bool:

@@ -131,6 +131,7 @@ def test_a_copy_of_read_only_files_can_be_rewritten(copy: Path) -> None:
         path.chmod(0o555 if path.is_dir() else 0o444)
     rewrite_bundle(Bundle.open(copy), {"README.md": "# new\n"})
     assert all(path.stat().st_mode & 0o200 for path in copy.rglob("*"))
+    assert [p.name for p in copy.parent.iterdir()] == ["copy"]
 
 
 def test_behind_a_symbolic_link_the_bundle_itself_is_replaced(copy: Path) -> None:
