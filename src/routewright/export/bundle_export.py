@@ -189,23 +189,9 @@ def _build(job: _Job, run: Run, folder: Path) -> BundleManifest:
         judgements = {"fp32": job.judge(paths["fp32"])}
     backends: dict[str, Backend] = {"fp32": torch_backend}
     if job.recipe.export.int8:
-        with job.step("quantise, validate and calibrate int8"):
-            scope, strength, judgements["int8"] = pick_int8(
-                paths["fp32"],
-                paths["int8"],
-                judgements["fp32"],
-                job.judge,
-                tasks=job.model.tasks,
-                max_loss=job.max_int8_loss,
-                samples=[
-                    first_window(text, job.encoder) for text in [*picked, *_spread(texts)]
-                ],
-            )
-        record["int8"] = {
-            "scope": scope,
-            "smoothing": strength,
-            "max_loss_points": job.max_int8_loss,
-        }
+        record["int8"], judgements["int8"] = _quantise(
+            job, paths, judgements["fp32"], [*picked, *_spread(texts)]
+        )
         backends["int8"] = OnnxBackend(paths["int8"])
     record["validation"] = _validation(job, judgements)
     if job.int8_only:
@@ -231,6 +217,24 @@ def _build(job: _Job, run: Run, folder: Path) -> BundleManifest:
     for name, text in contents.items():
         (folder / name).write_text(text, encoding="utf-8")
     return manifest
+
+
+def _quantise(
+    job: _Job, paths: Mapping[str, Path], fp32: Judgement, texts: Sequence[str]
+) -> tuple[dict[str, Any], Judgement]:
+    """Write the int8 graph; how it was made, and how it does on the validation rows."""
+    with job.step("quantise, validate and calibrate int8"):
+        scope, strength, judgement = pick_int8(
+            paths["fp32"],
+            paths["int8"],
+            fp32,
+            job.judge,
+            tasks=job.model.tasks,
+            max_loss=job.max_int8_loss,
+            samples=[first_window(text, job.encoder) for text in texts],
+        )
+    made = {"scope": scope, "smoothing": strength, "max_loss_points": job.max_int8_loss}
+    return made, judgement
 
 
 def _spread(texts: Sequence[str]) -> Sequence[str]:

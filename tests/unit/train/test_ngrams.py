@@ -178,7 +178,8 @@ def test_a_task_may_leave_generated_rows_out(checkpoint: Path) -> None:
         head = model.heads["topic"]
         assert isinstance(head, SequenceHead)
         torch.nn.init.zeros_(head.classifier.weight)
-        fit_ngrams(model, rows, {"topic": TaskData(task, real, real, [])}, encoder, seed=0)
+        data = {"topic": TaskData(task, list(real), list(real), [])}
+        fit_ngrams(model, rows, data, encoder, seed=0)
         fitted = model.ngrams["topic"]
         assert isinstance(fitted, NgramScores)
         words = rows[-1].input_ids[1:-1]
