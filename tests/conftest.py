@@ -1,5 +1,6 @@
 """Fixtures that several test folders share."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def shipped_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def shipped_bundle(shipped_folder: Path) -> Bundle:
     """The tiny bundle in the place of the one that ships as `default`."""
     return write_tiny_bundle(shipped_folder / shipped.DEFAULT)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: torch's modules need not be looked at over and over."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
