@@ -78,8 +78,8 @@ class SocketServer:
 
     def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        serving = asyncio.ensure_future(self._serve(reader, writer))
-        # A coroutine that is cancelled before its first step does not get to its `finally`.
+        serving = asyncio.ensure_future(self._converse(reader, writer))
+        # No `finally`: a coroutine that is cancelled before its first step does not get there.
         serving.add_done_callback(lambda _: writer.close())
         self.serving.add(serving)
 
@@ -87,14 +87,6 @@ class SocketServer:
         for task in self.serving:
             task.cancel()
         await asyncio.gather(*self.serving, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await self._converse(reader, writer)
-        finally:
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
 
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
