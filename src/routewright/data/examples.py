@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 
 from routewright.labels import Span
 
-SYNTHETIC = "synthetic"
-"""``source`` in the meta of rows that a generator of ours made."""
-
 
 @dataclass(frozen=True, slots=True)
 class SequenceExample:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from routewright.data.examples import SYNTHETIC, Example, TokenExample
+from routewright.data.examples import Example, TokenExample
 from routewright.encoding import EncodedText, TextEncoder
 from routewright.labels import encode_bio
 from routewright.tasks import Task
@@ -32,8 +32,6 @@ class TrainRow:
     input_ids: list[int]
     labels: int | list[int]
     """Class id, or one tag id for each input id with `IGNORED` at special tokens."""
-    generated: bool = False
-    """Whether the text was made by a generator of ours."""
 
 
 def make_rows(
@@ -52,7 +50,6 @@ def make_rows(
         if isinstance(example, TokenExample):
             tags = encode_bio(example.spans, encoded.offsets, task.scheme)
         windows = encoded.windows if tags is not None else _spread(encoded, max_windows)
-        generated = example.meta.get("source") == SYNTHETIC
         for start, end in windows:
             labels: int | list[int]
             if tags is None:
@@ -60,8 +57,7 @@ def make_rows(
             else:
                 before = [IGNORED] * len(encoder.prefix_ids)
                 labels = before + tags[start:end] + [IGNORED] * len(encoder.suffix_ids)
-            input_ids = encoder.window_ids(encoded, (start, end))
-            rows.append(TrainRow(task.name, input_ids, labels, generated))
+            rows.append(TrainRow(task.name, encoder.window_ids(encoded, (start, end)), labels))
     return rows
 
 

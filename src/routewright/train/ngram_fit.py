@@ -60,13 +60,9 @@ def fit_ngrams(
         Weight of the n-gram scores beside the head's, by task; 0 where they do not help.
     """
     scales = {}
-    config = model.model_config.ngrams
-    real = () if config is None else config.real_rows_only
     for name, ngrams in model.ngrams.items():
         assert isinstance(ngrams, NgramScores)
         own = [row for row in rows if row.task == name]
-        if name in real:
-            own = [row for row in own if not row.generated] or own
         ngrams.fit([row.input_ids for row in own], _class_ids(own), seed=seed)
         # One window of a text is enough to weigh two opinions.
         held_out = make_rows(data[name].task, data[name].validation, encoder, max_windows=1)

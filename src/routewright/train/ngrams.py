@@ -32,8 +32,8 @@ from routewright.config import STRICT
 
 _LEFT, _RIGHT = 30_011, 7
 """Factors of the hash of a token pair."""
-_MARGIN_COST = 1.0
-"""C of the linear support vector machine; .5 to 4 are within noise of each other."""
+_MARGIN_COST = 0.5
+"""C of the linear support vector machine; .25 to 1 are within noise of each other."""
 _BIAS_COST = 0.02
 """Of the squared biases; .005 to .05 are within noise of each other."""
 _SCALES = (0.0, *np.geomspace(0.5, 32, 25).tolist())
@@ -50,15 +50,9 @@ class NgramConfig:
     buckets: int = 65_536
     """Rows for token pairs, which share them by hash; in int8 a row has a byte per class."""
 
-    real_rows_only: tuple[str, ...] = ()
-    """Those of `tasks` whose tables are fitted without generated rows, where the wording of
-    generators says little about real texts."""
-
     def __post_init__(self) -> None:
         if not 1 <= self.buckets <= 2**24:
             raise ValueError(f"needs 1 <= buckets <= {2**24}, found {self.buckets}")
-        if unknown := sorted(set(self.real_rows_only) - set(self.tasks)):
-            raise ValueError(f"real_rows_only: {unknown[0]} is not among tasks")
 
 
 class NgramScores(nn.Module):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.checkpoints import make_checkpoint
 
-from routewright.data.examples import SYNTHETIC, SequenceExample
+from routewright.data.examples import SequenceExample
 from routewright.encoding import EncodingConfig, TextEncoder
 from routewright.errors import ConfigError, ExportError, TaskError
 from routewright.export.folder import refuse_ngrams
@@ -88,7 +88,7 @@ def test_scores_that_say_nothing_weigh_nothing() -> None:
     assert best_scale(noise, good, labels.tolist()) > 1
 
 
-@given(st.lists(st.floats(-3, 3), min_size=CLASSES, max_size=CLASSES))
+@pytest.mark.parametrize("added", [[0, 0, 0], [1, 0, 0], [0.2, -0.1, 0], [3, 3, -3]])
 def test_biases_take_back_what_was_added_to_the_scores_of_a_class(added: list[float]) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, CLASSES, 600)
@@ -153,44 +153,6 @@ def test_fitting_adds_the_tables_to_the_answers_of_their_task_alone(checkpoint: 
     assert torch.equal(before["other"], after["other"])
     with pytest.raises(ExportError, match=r"n-gram scores \(model.ngrams, topic\)"):
         refuse_ngrams(model)
-
-
-def test_a_task_may_leave_generated_rows_out(checkpoint: Path) -> None:
-    task = task_of("topic")
-    tokenizer, pad_id = load_tokenizer(str(checkpoint))
-    encoder = TextEncoder(
-        tokenizer, EncodingConfig(max_tokens=32, overlap_tokens=8), pad_id=pad_id
-    )
-    real = [
-        SequenceExample(text, label)
-        for text, label in (("the a of", "cooking"), ("and in to", "sailing"))
-        for _ in range(4)
-    ]
-    made = [SequenceExample("is it on", "cooking", {"source": SYNTHETIC})] * 4
-    rows = make_rows(task, real + made, encoder, max_windows=1)
-    assert [row.generated for row in rows] == [False] * 8 + [True] * 4
-    tables = []
-    for chosen in ((), ("topic",)):
-        torch.manual_seed(0)
-        ngrams = NgramConfig(tasks=("topic",), real_rows_only=chosen)
-        config = ModelConfig(backbone=str(checkpoint), ngrams=ngrams)
-        model = MultiTaskModel(load_backbone(str(checkpoint)), (task,), config).eval()
-        head = model.heads["topic"]
-        assert isinstance(head, SequenceHead)
-        torch.nn.init.zeros_(head.classifier.weight)
-        data = {"topic": TaskData(task, list(real), list(real), [])}
-        fit_ngrams(model, rows, data, encoder, seed=0)
-        fitted = model.ngrams["topic"]
-        assert isinstance(fitted, NgramScores)
-        words = rows[-1].input_ids[1:-1]
-        tables.append(fitted.table_FC[words].abs().sum().item())
-    assert tables[0] > 0
-    assert tables[1] == 0
-
-
-def test_only_tasks_with_a_table_can_leave_rows_out() -> None:
-    with pytest.raises(ValueError, match="real_rows_only: other is not among tasks"):
-        NgramConfig(tasks=("topic",), real_rows_only=("other",))
 
 
 def test_a_task_that_the_model_lacks_is_refused(checkpoint: Path) -> None:

@@ -22,7 +22,7 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from routewright.config import STRICT
-from routewright.data.examples import SYNTHETIC, TokenExample
+from routewright.data.examples import TokenExample
 from routewright.data.synth.grammar import Piece, Template, fill, load_templates
 from routewright.data.synth.pii_draw import Draw, build_pools
 from routewright.data.synth.pii_noise import add_noise
@@ -115,7 +115,7 @@ def generate_pii(
         if config.noise:
             pieces = add_noise(pieces, rng)
         text, spans = assemble(pieces)
-        yield TokenExample(text, spans, {"template_id": template.id, "source": SYNTHETIC})
+        yield TokenExample(text, spans, {"template_id": template.id, "source": "synthetic"})
 
 
 def assemble(pieces: Sequence[Piece]) -> tuple[str, tuple[Span, ...]]:

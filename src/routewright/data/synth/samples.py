@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from routewright.data.examples import SYNTHETIC, Example, SequenceExample, normalise
+from routewright.data.examples import Example, SequenceExample, normalise
 from routewright.data.split import split_examples
 from routewright.data.synth.pii import generate_pii
 from routewright.data.synth.samples_disguise import disfigure
@@ -48,7 +48,7 @@ def generate_samples(task: str, num_examples: int, *, seed: int) -> Iterator[Exa
     for i in range(num_examples):
         label, grammar = grammars[i % len(grammars)]
         sample = make_sample(grammar, rng, lambda: _ordinary_prompt(rng))
-        meta = {"template_id": sample.template_id, "source": SYNTHETIC}
+        meta = {"template_id": sample.template_id, "source": "synthetic"}
         text = _vary(sample.text, rng)
         if task == "jailbreak" and rng.random() < _DISFIGURED_SHARE:
             text = disfigure(text, rng)
