@@ -56,8 +56,6 @@ proto: install
 bundle: install
 	$(BIN)/routewright export "$(RUN)" --int8-only --out $(SHIPPED)
 	cp recipes/default.yaml $(SHIPPED).recipe.yaml
-	rm -f $(SHIPPED)-*.yaml
-	$(foreach stage,$(wildcard recipes/default-*.yaml),cp $(stage) $(dir $(SHIPPED));)
 
 # Files of an earlier build in build/lib would get into the wheel too.
 wheel: install

@@ -14,9 +14,11 @@ from rich.console import Console
 from transformers import TrainerCallback
 
 from routewright.train import trainer
+from routewright.train.model_average import train_recipe
 from routewright.train.progress import ProgressReport
 from routewright.train.recipe import load_recipe
 from routewright.train.run import Run
+from routewright.train.task_data import load_task_data
 
 
 class KillAt(TrainerCallback):
@@ -44,7 +46,9 @@ def main() -> None:
         run = Run(folder)
         if trainer.is_main_process() and not resume:
             run = Run.create(folder, load_recipe(recipe_path))
-    trainer.train(run.recipe(), run, resume=resume, console=Console(quiet=True))
+    recipe = run.recipe()
+    data = load_task_data(recipe)
+    train_recipe(recipe, run, data=data, resume=resume, console=Console(quiet=True))
 
 
 if __name__ == "__main__":

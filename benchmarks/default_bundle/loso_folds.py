@@ -94,7 +94,7 @@ def recipe_without(
     return {
         **recipe,
         "name": f"{task}-without-{fold.name}",
-        "start_from": None,
+        "average": (),
         "model": {**recipe["model"], "ngrams": ngrams},
         "tasks": {task: own},
         "train": {**recipe["train"], **settings},

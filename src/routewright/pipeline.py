@@ -21,10 +21,11 @@ from routewright.config import to_plain, write_text
 from routewright.errors import ConfigError, RoutewrightError, RunError
 from routewright.evaluate import Report, evaluate, open_target, with_origin
 from routewright.export.bundle_export import attach_reports, export_bundle
+from routewright.train.model_average import train_recipe
 from routewright.train.recipe import Recipe, load_recipe
 from routewright.train.run import Run
 from routewright.train.task_data import TaskData, load_task_data
-from routewright.train.trainer import is_main_process, main_process_first, train
+from routewright.train.trainer import is_main_process, main_process_first
 
 
 def start_recipe(
@@ -105,7 +106,7 @@ def _finish(
         check_target(goal, data[goal.task].task)
     if run.recorded().get("status") != "trained":
         note(f"run {run.folder}; if interrupted: routewright train --resume {run.folder}")
-        result = train(recipe, run, data=data, resume=resume, console=console)
+        result = train_recipe(recipe, run, data=data, resume=resume, console=console)
         score = "" if result.best_f1 is None else f", mean F1 {result.best_f1:.4f}"
         note(f"trained in {result.duration_s:.0f} s{score}")
     if not is_main_process():

@@ -41,7 +41,7 @@ class ReproductionPlan:
     data: Path | None = None
     """The data folder; None takes that of the run, where there is one."""
     seed: int | None = None
-    """Of every stage; None takes those of the run, else the recipe's."""
+    """None takes that of the run, else the recipe's."""
     part: Literal["validation", "test"] = "validation"
     """The rows that are compared."""
     tolerance: float | None = None
@@ -146,19 +146,10 @@ def _overrides(plan: ReproductionPlan, ran: Recipe | None) -> list[str]:
             f"the recipe of {plan.name} needs its data: pass --data FOLDER, the folder that "
             f"holds the files named in {recipe_file(plan.name)}"
         )
+    seed = ran.seed if ran is not None and plan.seed is None else plan.seed
     # JSON is YAML, and quotes what YAML would read otherwise.
-    return [f"data_dir={json.dumps(str(data))}", *_seeds(plan, ran)]
-
-
-def _seeds(plan: ReproductionPlan, ran: Recipe | None) -> list[str]:
-    """Overrides for the seeds of both stages: the plan's, those of the run, or none."""
-    if plan.seed is None and ran is None:
-        return []
-    known = ran or load_recipe(recipe_file(plan.name))
-    seeds = {"seed": known.seed}
-    if known.start_from is not None:
-        seeds["start_from.seed"] = known.start_from["seed"]
-    return [f"{key}={s if plan.seed is None else plan.seed}" for key, s in seeds.items()]
+    folder = f"data_dir={json.dumps(str(data))}"
+    return [folder] if seed is None else [folder, f"seed={seed}"]
 
 
 def _check_tasks(plan: ReproductionPlan, recipe: Recipe, bundle: Bundle) -> None:
@@ -172,20 +163,12 @@ def _check_tasks(plan: ReproductionPlan, recipe: Recipe, bundle: Bundle) -> None
 
 
 def _check_same(recipe: Recipe, ran: Recipe, folder: Path) -> None:
-    given, before = _of_one_folder(recipe), _of_one_folder(ran)
+    given, before = to_plain(recipe), to_plain(ran)
     if changed := sorted(key for key in before if given[key] != before[key]):
         raise ConfigError(
             f"{folder}: holds a run of another recipe, seed or data folder (differs in "
             f"{', '.join(changed)}); name another --out"
         )
-
-
-def _of_one_folder(recipe: Recipe) -> dict[str, Any]:
-    """Plain values; a first stage reads the folder of the second, whatever its file says."""
-    plain: dict[str, Any] = to_plain(recipe)
-    if plain["start_from"] is not None:
-        plain["start_from"] = {**plain["start_from"], "data_dir": recipe.data_dir}
-    return plain
 
 
 def _compare(

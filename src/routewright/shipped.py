@@ -2,7 +2,6 @@
 
 FOLDER/NAME               the bundle; read only
 FOLDER/NAME.recipe.yaml   its recipe, for `routewright reproduce NAME`
-FOLDER/NAME-first.yaml    the recipe that this one starts from, where it does
 
 Where a bundle is named by a text, `default` means the one that ships and anything else a
 folder; a folder of the same name is ``./default``.

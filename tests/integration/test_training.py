@@ -66,18 +66,31 @@ def test_every_architecture_learns_both_kinds_of_task(
     assert Run(tmp_path / "run").recorded()["best_f1"] > 0.8
 
 
-def test_a_second_stage_starts_from_the_weights_of_the_first(
+def test_a_model_is_the_mean_of_its_runs_also_after_a_kill(
     data: Path, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     content = recipe(data, checkpoints["bert"])
-    write_recipe(tmp_path / "first.yaml", content)
-    still = {**content["train"], "learning_rate": 0, "head_learning_rate": 0}
-    second = {**content, "start_from": "first.yaml", "train": still}
-    done = run_training(write_recipe(tmp_path / "r.yaml", second), tmp_path / "run")
+    content["model"]["ngrams"] = {"tasks": ["topic"], "buckets": 256}
+    content["train"]["num_train_epochs"] = 3
+    content["average"] = [{}, {"share": 3, "changes": {"train.data_seed": 1}}]
+    path = write_recipe(tmp_path / "r.yaml", content)
+    killed = run_training(path, tmp_path / "run", "22")
+    assert killed.returncode == -signal.SIGKILL
+    done = run_training(path, tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
-    first = load_file(tmp_path / "run" / "start" / "model" / "model.safetensors")
-    assert all(torch.equal(value, first[name]) for name, value in weights.items())
+    one, other, mean = (
+        load_file(folder / "model" / "model.safetensors")
+        for folder in (*(tmp_path / "run" / "averaged" / n for n in "12"), tmp_path / "run")
+    )
+    assert set(mean) - set(one) == {name for name in mean if name.startswith("ngrams.")}
+    head = "heads.topic.classifier.weight"
+    assert (one[head] - other[head]).abs().max() > 1e-3
+    for name, value in one.items():
+        assert torch.allclose(mean[name], value / 4 + other[name] * 3 / 4, atol=1e-6), name
+    recorded = Run(tmp_path / "run").recorded()
+    assert recorded["num_steps"] == 2 * 48
+    assert recorded["best_f1"] > 0.8
+    assert recorded["ngram_scales"].keys() == {"topic"}
 
 
 def test_merged_adapters_give_the_numbers_of_the_adapters(

@@ -1,7 +1,6 @@
 """Fits the n-gram scores of a trained model: tables on training rows, weights on validation."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,32 +10,9 @@ from routewright.encoding import TextEncoder
 from routewright.train.batches import TrainRow, collate, make_rows
 from routewright.train.modeling import MultiTaskModel
 from routewright.train.ngrams import NgramScores, best_scale, class_bias
-from routewright.train.recipe import Recipe, first_stage
-from routewright.train.settings import TrainSettings
-from routewright.train.task_data import TaskData, load_task_data
+from routewright.train.task_data import TaskData
 
 _BATCH_SIZE = 64
-
-
-def rows_of_earlier_stages(
-    recipe: Recipe, tasks: Iterable[str], encoder: TextEncoder
-) -> list[TrainRow]:
-    """Training rows of the recipes that `recipe` starts from; some repeat rows of its own.
-
-    The encoder has learnt from them too, and a last stage may have few.
-    """
-    rows: list[TrainRow] = []
-    names = set(tasks)
-    stage = first_stage(recipe, source=recipe.name)
-    while stage is not None and names:
-        wanted = {n: t for n, t in stage.tasks.items() if n in names}
-        for data in load_task_data(replace(stage, tasks=wanted)).values():
-            num = int(
-                stage.train.get("max_windows_per_text", TrainSettings.max_windows_per_text)
-            )
-            rows += make_rows(data.task, data.train, encoder, max_windows=num)
-        stage = first_stage(stage, source=stage.name)
-    return rows
 
 
 def fit_ngrams(

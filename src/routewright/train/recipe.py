@@ -14,6 +14,9 @@ tasks:
 train: {num_train_epochs: 3}   # any name of transformers.TrainingArguments
 """
 
+import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -31,6 +34,9 @@ from routewright.tasks import BUILT_IN, LossConfig, Task, TaskKind, WindowRule
 from routewright.train.lora import LoraConfig
 from routewright.train.modeling import ModelConfig
 from routewright.train.settings import SETTING_NAMES, checked_values, lora_defaults
+
+_HOW_IT_TRAINS = re.compile(r"train\.[^.]+|tasks\.[^.]+\.loss\.[^.]+")
+"""Keys in which averaged runs may differ: data, seed of the heads and shapes are shared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +122,28 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AveragedRun:
+    """One of the runs whose weights are averaged: the recipe with a few settings changed."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    share: float = 1.0
+    """Its part of the average, relative to the shares of the other runs; above 0."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """By dotted key, under ``train`` or ``tasks.NAME.loss``: ``{train.data_seed: 1}``."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < math.inf:
+            raise ValueError(f"needs 0 < share, found {self.share}")
+        for key in self.changes:
+            if _HOW_IT_TRAINS.fullmatch(key) is None:
+                raise ValueError(
+                    f"changes: {key}: averaged runs differ in how they train; change "
+                    "train.KEY or tasks.NAME.loss.KEY"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that determines a training run."""
 
@@ -129,9 +157,9 @@ class Recipe:
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
     lora: LoraConfig | None = None
     """Train adapters on a frozen backbone; `lora: {}` takes the defaults of the tasks."""
-    start_from: Mapping[str, Any] | None = None
-    """A recipe to train first, on the same `data_dir`, whose weights this one starts from; in a
-    file the path of that recipe."""
+    average: tuple[AveragedRun, ...] = ()
+    """Runs of this recipe whose weights are averaged into one model, as `model_average` does;
+    none given: one run, as it is."""
     train: Mapping[str, Any] = field(default_factory=dict)
     """Keys of `TrainSettings` and of `transformers.TrainingArguments`."""
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
@@ -142,6 +170,11 @@ class Recipe:
             raise ValueError("a recipe needs at least one task")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"needs 0 <= seed < 2**32, found {self.seed}")
+        if len(self.average) == 1:
+            raise ValueError("average: needs two runs or more; leave it out for a single one")
+        if self.average and self.lora is not None:
+            # The mean of two products is not the product of the means of their factors.
+            raise ValueError("average: needs runs that train all weights; leave lora out")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -154,22 +187,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: anything wrong, with the dotted path of the key.
     """
-    return _load(path, overrides, later=())
-
-
-def _load(path: Path, overrides: Sequence[str], later: tuple[Path, ...]) -> Recipe:
-    """Read a recipe that the recipes `later` start from."""
-    if path.resolve() in later:
-        raise ConfigError(
-            f"{path}: start_from leads back to this recipe; let the first stage start from none"
-        )
     data = read_yaml(path)
     data["data_dir"] = str(data.get("data_dir") or ".")
     data = _with_full_paths(data, path.parent)
-    start = data.get("start_from")
-    if isinstance(start, str):
-        first = path.parent / Path(start).expanduser()
-        data["start_from"] = to_plain(_load(first, (), (*later, path.resolve())))
     data = apply_overrides(data, [_expand(o) for o in overrides])
     return parse_recipe(_with_full_paths(data, Path()), source=str(path))
 
@@ -190,24 +210,25 @@ def parse_recipe(data: Mapping[str, Any], *, source: str) -> Recipe:
     except ConfigError as exc:
         raise ConfigError(f"{source}: {exc}") from exc
     _check_targets(recipe, source)
-    first = first_stage(recipe, source=source)
-    if first is not None and (recipe.lora is not None or first.lora is not None):
-        raise ConfigError(
-            f"{source}: start_from: needs recipes that train all weights; leave lora out"
-        )
+    averaged_recipes(recipe, source=source)
     return recipe
 
 
-def first_stage(recipe: Recipe, *, source: str) -> Recipe | None:
-    """The recipe that `recipe` starts from, reading the same data folder.
+def averaged_recipes(recipe: Recipe, *, source: str) -> tuple[Recipe, ...]:
+    """A recipe for each run that `recipe` averages; n-grams are left to the average itself.
 
     Raises:
-        ConfigError: anything wrong in it.
+        ConfigError: a change is not a setting.
     """
-    if recipe.start_from is None:
-        return None
-    values = {**recipe.start_from, "data_dir": recipe.data_dir}
-    return parse_recipe(values, source=f"{source}: start_from")
+    model = replace(recipe.model, ngrams=None)
+    shared = to_plain(replace(recipe, average=(), model=model))
+    found = []
+    for number, run in enumerate(recipe.average):
+        # JSON is YAML, and quotes what YAML would read otherwise.
+        changes = [f"{key}={json.dumps(value)}" for key, value in run.changes.items()]
+        place = f"{source}: average[{number}]"
+        found.append(parse_recipe(apply_overrides(shared, changes), source=place))
+    return tuple(found)
 
 
 def _check_targets(recipe: Recipe, source: str) -> None:

@@ -7,7 +7,7 @@ RUN/checkpoints/         Trainer's checkpoints, for resuming
 RUN/tensorboard/         loss and metrics over time
 RUN/reports/             evaluation reports, <task>.<split>.json
 RUN/bundle/              the exported bundle
-RUN/start/               the run that `start_from` asks for, a folder like this one
+RUN/averaged/1/, 2/ ...  the runs that `average` asks for, folders like this one
 """
 
 import json
@@ -39,7 +39,7 @@ from routewright.train.lora import LoraConfig, add_adapters
 from routewright.train.modeling import ModelConfig, MultiTaskModel
 from routewright.train.recipe import Recipe, parse_recipe
 
-_NGRAMS = "ngrams."
+NGRAMS = "ngrams."
 """Start of the names of what `NgramScores` holds: fitted, though no parameters."""
 
 
@@ -68,6 +68,7 @@ class Run:
         self.tensorboard = folder / "tensorboard"
         self.reports = folder / "reports"
         self.bundle = folder / "bundle"
+        self.averaged = folder / "averaged"
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -101,7 +102,11 @@ class Run:
 
     def discard_unstarted(self) -> None:
         """Remove what `create` wrote if no training has begun, so that the name is free."""
-        if "status" in self.recorded():
+        for folder in self.averaged.glob("*"):
+            Run(folder).discard_unstarted()
+        with suppress(OSError):  # absent, or one of its runs has begun
+            self.averaged.rmdir()
+        if "status" in self.recorded() or self.averaged.exists():
             return
         for name in ("recipe.yaml", "run.json"):
             (self.folder / name).unlink(missing_ok=True)
@@ -156,7 +161,7 @@ def save_model(run: Run, model: MultiTaskModel, saved: SavedModel, tokenizer_jso
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     state = model.state_dict()
     if saved.lora is not None:
-        kept = trained | {name for name in state if name.startswith(_NGRAMS)}
+        kept = trained | {name for name in state if name.startswith(NGRAMS)}
         state = {name: value for name, value in state.items() if name in kept}
     save_file(
         {name: value.contiguous() for name, value in state.items()},
@@ -199,7 +204,7 @@ def load_model(run: Run) -> tuple[MultiTaskModel, SavedModel, TextEncoder]:
     except (OSError, SafetensorError, RuntimeError) as exc:
         raise RunError(f"{folder}/model.safetensors: cannot be loaded: {exc}") from exc
     needed = {name for name, p in model.named_parameters() if p.requires_grad}
-    needed |= {n for n in model.state_dict() if saved.lora is None or n.startswith(_NGRAMS)}
+    needed |= {n for n in model.state_dict() if saved.lora is None or n.startswith(NGRAMS)}
     if unexpected or needed & set(missing):
         odd = sorted({*unexpected, *(needed & set(missing))})
         raise RunError(f"{folder}/model.safetensors: wrong or missing weights: {odd[0]}")
@@ -241,27 +246,6 @@ def new_model(
     )
     model = MultiTaskModel(backbone, tasks, recipe.model)
     return model, saved, TextEncoder(tokenizer, encoding, pad_id=pad_id)
-
-
-def load_start(model: MultiTaskModel, run: Run) -> None:
-    """Give `model` the weights of a finished run; heads that the run has not stay as they are.
-
-    Raises:
-        RunError: the run has not finished, or has another backbone.
-    """
-    trained, _, _ = load_model(run)
-    mine = model.state_dict()
-    found = {
-        name: value
-        for name, value in trained.state_dict().items()
-        if not name.startswith(_NGRAMS) and name in mine and mine[name].shape == value.shape
-    }
-    missing = sorted(n for n in mine if n.startswith("backbone.") and n not in found)
-    if missing:
-        raise RunError(
-            f"{run.folder}: has no weights for {missing[0]}; start_from needs the same backbone"
-        )
-    model.load_state_dict(found, strict=False)
 
 
 def merged(model: MultiTaskModel) -> MultiTaskModel:

@@ -31,17 +31,10 @@ from routewright.train.batches import (
 from routewright.train.cpu_speed import speed_up_on_cpu
 from routewright.train.memory import keep_freed_memory
 from routewright.train.modeling import MultiTaskModel
-from routewright.train.ngram_fit import fit_ngrams, rows_of_earlier_stages
+from routewright.train.ngram_fit import fit_ngrams
 from routewright.train.progress import PeriodicCheckpoint, ProgressReport
-from routewright.train.recipe import Recipe, first_stage
-from routewright.train.run import (
-    Run,
-    SavedModel,
-    load_start,
-    new_model,
-    save_model,
-    with_smoothing,
-)
+from routewright.train.recipe import Recipe
+from routewright.train.run import Run, SavedModel, new_model, save_model, with_smoothing
 from routewright.train.scoring import score_answers, torch_classifier
 from routewright.train.settings import TrainSettings, build_settings, training_arguments
 from routewright.train.task_data import TaskData, class_weights, load_task_data
@@ -191,28 +184,16 @@ def train(
     """
     checkpoint = _checkpoint(run) if resume else None
     keep_freed_memory()
-    start = _first_stage(recipe, run, console)
     data = load_task_data(recipe) if data is None else data
-    settings = build_settings(
-        recipe.train,
-        num_examples=sum(len(d.train) for d in data.values()),
-        lora=recipe.lora is not None,
-        tasks=list(data),
-    )
+    settings = settings_for(recipe, data)
     smoothing = settings.arguments.get("label_smoothing_factor")
     data = {n: replace(d, task=with_smoothing(d.task, smoothing)) for n, d in data.items()}
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)
     args = training_arguments(settings, output_dir=run.checkpoints, seed=recipe.seed)
-    trainer, saved = _build_trainer(recipe, args, settings, data, start)
+    trainer, saved = _build_trainer(recipe, args, settings, data)
     progress = _add_callbacks(trainer, settings, console)
     if args.should_save:
-        description = _description(recipe, trainer)
-        run.record(description)
-        console.print(
-            f"{description['num_rows']:,} training rows, "
-            f"{description['num_trainable_parameters']:,} trainable parameters, "
-            f"{args.world_size} process(es), {description['precision']}"
-        )
+        _record_start(run, _description(recipe, trainer), console)
     started = time.monotonic()
     try:
         outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -222,24 +203,39 @@ def train(
         if args.should_save:
             run.record({"train_s": round(duration_s, 1)})
     if args.should_save:
-        _save(run, trainer, saved, recipe)
+        save_with_ngrams(
+            run,
+            trainer.unwrapped(),
+            saved,
+            trainer.encoder,
+            rows=trainer.rows,
+            data=data,
+            seed=recipe.seed,
+        )
         run.record({"status": "trained", **_outcome(run, trainer)})
     return TrainResult(duration_s, outcome.global_step, trainer.state.best_metric)
 
 
-def _first_stage(recipe: Recipe, run: Run, console: Console) -> Run | None:
-    """The finished run that `recipe` starts from, trained or resumed here where it is not."""
-    first = first_stage(recipe, source=str(run.folder))
-    if first is None:
-        return None
-    folder = run.folder / "start"
-    with main_process_first():
-        if is_main_process() and not (folder / "recipe.yaml").is_file():
-            Run.create(folder, first)
-        start = Run.open(folder)
-    if start.recorded().get("status") != "trained":
-        train(first, start, resume=True, console=console)
-    return start
+def settings_for(recipe: Recipe, data: Mapping[str, TaskData]) -> TrainSettings:
+    """What the recipe sets, over the defaults for so many examples."""
+    return build_settings(
+        recipe.train,
+        num_examples=sum(len(d.train) for d in data.values()),
+        lora=recipe.lora is not None,
+        tasks=list(data),
+    )
+
+
+def all_rows(
+    data: Mapping[str, TaskData], encoder: TextEncoder, settings: TrainSettings
+) -> list[TrainRow]:
+    """Training rows of every task."""
+    num = settings.max_windows_per_text
+    return [
+        row
+        for d in data.values()
+        for row in make_rows(d.task, d.train, encoder, max_windows=num)
+    ]
 
 
 def _build_trainer(
@@ -247,24 +243,15 @@ def _build_trainer(
     args: TrainingArguments,
     settings: TrainSettings,
     data: Mapping[str, TaskData],
-    start: Run | None,
 ) -> tuple[JointTrainer, SavedModel]:
     # Before the model exists: heads and adapters start from the seed.
     set_seed(recipe.seed)
     model, saved, encoder = new_model(recipe, tuple(d.task for d in data.values()))
-    if start is not None:
-        load_start(model, start)
     if args.use_cpu:
         speed_up_on_cpu(model)
     weights = {n: class_weights(d.task, d.train) for n, d in data.items()}
     model.set_class_weights({n: w for n, w in weights.items() if w is not None})
-    rows = [
-        row
-        for d in data.values()
-        for row in make_rows(
-            d.task, d.train, encoder, max_windows=settings.max_windows_per_text
-        )
-    ]
+    rows = all_rows(data, encoder, settings)
     try:
         trainer = JointTrainer(
             model, args, rows=rows, data=data, encoder=encoder, settings=settings
@@ -274,10 +261,18 @@ def _build_trainer(
     return trainer, saved
 
 
-def _save(run: Run, trainer: JointTrainer, saved: SavedModel, recipe: Recipe) -> None:
-    model, encoder = trainer.unwrapped(), trainer.encoder
-    rows = [*trainer.rows, *rows_of_earlier_stages(recipe, model.ngrams.keys(), encoder)]
-    scales = fit_ngrams(model, rows, trainer.data, encoder, seed=recipe.seed)
+def save_with_ngrams(
+    run: Run,
+    model: MultiTaskModel,
+    saved: SavedModel,
+    encoder: TextEncoder,
+    *,
+    rows: list[TrainRow],
+    data: Mapping[str, TaskData],
+    seed: int,
+) -> None:
+    """Fit what `model` has of n-grams, beside its trained heads, and write ``RUN/model``."""
+    scales = fit_ngrams(model, rows, data, encoder, seed=seed)
     if scales:
         run.record({"ngram_scales": scales})
     save_model(run, model, saved, encoder.tokenizer.to_str())
@@ -325,6 +320,15 @@ def _outcome(run: Run, trainer: JointTrainer) -> dict[str, Any]:
         "best_step": trainer.state.best_global_step,
         "history": trainer.state.log_history,
     }
+
+
+def _record_start(run: Run, description: Mapping[str, Any], console: Console) -> None:
+    run.record(description)
+    console.print(
+        f"{description['num_rows']:,} training rows, "
+        f"{description['num_trainable_parameters']:,} trainable parameters, "
+        f"{description['num_processes']} process(es), {description['precision']}"
+    )
 
 
 def _description(recipe: Recipe, trainer: JointTrainer) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """What a recipe file means, wherever it is read from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from routewright.config import to_plain
 from routewright.errors import ConfigError
-from routewright.train.recipe import first_stage, load_recipe, parse_recipe
+from routewright.train.recipe import averaged_recipes, load_recipe, parse_recipe
 
 RECIPE = """
 name: r
@@ -43,37 +44,44 @@ def test_a_backbone_that_is_a_folder_beside_the_recipe_needs_no_dot(tmp_path: Pa
     assert load_recipe(path).model.backbone == str(tmp_path / "recipes" / "owner" / "model")
 
 
-def two_stages(folder: Path, *, first: str = "", second: str = "") -> Path:
+def averaging(folder: Path, *runs: str, extra: str = "") -> Path:
     path = write(folder, "minilm")
-    (folder / "first.yaml").write_text(path.read_text() + first)
-    path.write_text(path.read_text() + "start_from: first.yaml\n" + second)
+    path.write_text(path.read_text() + "average:\n" + "".join(f"- {r}\n" for r in runs) + extra)
     return path
 
 
-def test_a_recipe_holds_the_one_it_starts_from_and_shares_its_data_folder(
+def test_averaged_runs_differ_in_what_they_change_and_leave_ngrams_to_the_average(
     tmp_path: Path,
 ) -> None:
-    path = two_stages(tmp_path / "recipes", first="train: {num_train_epochs: 7}\n")
-    recipe = load_recipe(path, [f"data_dir={tmp_path / 'elsewhere'}"])
-    (path.parent / "first.yaml").unlink()
+    path = averaging(
+        tmp_path / "recipes",
+        "{}",
+        "{share: 2, changes: {train.data_seed: 1, tasks.intent.loss.weight: 3}}",
+    )
+    recipe = load_recipe(path, ["model.ngrams={tasks: [intent]}", "seed=7"])
     again = parse_recipe(to_plain(recipe), source="run")
-    first = first_stage(again, source="run")
-    assert first is not None
-    assert first.train["num_train_epochs"] == 7
-    assert first.data_dir == str(tmp_path / "elsewhere")
+    plain, changed = averaged_recipes(again, source="run")
+    assert recipe.model.ngrams is not None
+    assert plain.model.ngrams is None
+    assert plain == replace(again, average=(), model=plain.model)
+    assert changed.train == {**plain.train, "data_seed": 1}
+    assert changed.tasks["intent"].resolve("intent").loss.weight == 3
+    assert changed.seed == plain.seed == 7
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "message"),
+    ("runs", "extra", "message"),
     [
-        ("start_from: recipe.yaml\n", "", "leads back to this recipe"),
-        ("lora: {}\n", "", "leave lora out"),
-        ("", "lora: {}\n", "leave lora out"),
-        ("train: {num_epochs: 1}\n", "", "num_epochs"),
+        (["{}"], "", "needs two runs or more"),
+        (["{}", "{share: 0}"], "", r"average\.1.*0 < share"),
+        (["{}", "{changes: {seed: 1}}"], "", r"seed: averaged runs differ in how they train"),
+        (["{}", "{changes: {train.data_seeds: 1}}"], "", r"average\[1\].*data_seeds"),
+        (["{}", "{changes: {tasks.intend.loss.weight: 1}}"], "", "intend"),
+        (["{}", "{}"], "lora: {}\n", "leave lora out"),
     ],
 )
-def test_a_first_stage_that_cannot_be_trained_is_refused(
-    tmp_path: Path, first: str, second: str, message: str
+def test_runs_that_cannot_be_averaged_are_refused(
+    tmp_path: Path, runs: list[str], extra: str, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_recipe(two_stages(tmp_path / "recipes", first=first, second=second))
+        load_recipe(averaging(tmp_path / "recipes", *runs, extra=extra))
