@@ -24,6 +24,9 @@ FRAGMENTS = [
     *PROVEN,
     "Ä漢",
     "👩‍👩‍👧",
+    "e\u0301",
+    "\u200b",
+    "\u00ad",
     "١٢٣",
     "\u00a0",
     "\u2013",
@@ -177,6 +180,50 @@ def test_scripts_without_spaces_hide_nothing(
 ) -> None:
     assert found(f"{before}{value}{behind}") == [(value, label)]
     assert found(f"x{value}y") == [] or label in ("DOMAIN_NAME", "EMAIL_ADDRESS")
+
+
+@pytest.mark.parametrize(
+    "invisible", ["\u200b", "\u200c", "\u200d", "\ufeff", "\u00ad", "\u0301"]
+)
+@pytest.mark.parametrize("value", [v for v in PROVEN if v != "http://a.io:80/x"])
+def test_invisible_characters_hide_no_part_of_a_proven_entity(
+    value: str, invisible: str
+) -> None:
+    for place in range(1, len(value)):
+        hidden = value[:place] + invisible + value[place:]
+        assert found(f"it is {hidden} now")[0][0] == hidden
+        assert found(f"it is {hidden}{invisible} now")[0][0].rstrip(invisible) == hidden
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "label"),
+    [
+        ("write to sm\u200bith@example.com", "sm\u200bith@example.com", "EMAIL_ADDRESS"),
+        ("ring 0699 86\u200b8 88 55", "0699 86\u200b8 88 55", "PHONE_NUMBER"),
+        ("card ends in 43\u00ad21", "43\u00ad21", "CREDIT_CARD"),
+        ("ask Jose\u0301", "Jose\u0301", "PERSON"),
+        ("ask Ma\u0301rti\u0301", "Ma\u0301rti\u0301", "PERSON"),
+    ],
+)
+def test_invisible_characters_stay_in_what_the_model_found(
+    text: str, value: str, label: str
+) -> None:
+    assert looked_at(text, value, label) == [(value, label)]
+
+
+def test_what_has_no_width_may_also_stand_between_words() -> None:
+    number = "4111111111111111"
+    assert found(f"paid\u200b{number}\u200b5 times") == [(number, "CREDIT_CARD")]
+
+
+@pytest.mark.parametrize("cut", ["Jose", "Jose\u0301"])
+def test_no_entity_ends_between_a_letter_and_its_mark(cut: str) -> None:
+    text = "Jose\u0301 jose\u0301@x.org"
+    assert second_look(text, [Span(0, len(cut), "PERSON", 0.9)], SETTINGS) == [
+        Span(0, 5, "PERSON", 0.9),
+        Span(6, 17, "EMAIL_ADDRESS"),
+    ]
+    assert second_look(text, [Span(0, 17, "PERSON", 0.9)], SETTINGS)[0].end == 5
 
 
 def test_a_proven_entity_replaces_labels_and_cuts_other_types() -> None:

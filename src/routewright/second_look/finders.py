@@ -7,7 +7,7 @@ takes more than linear time.
 import ipaddress
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from routewright.labels import Span
 from routewright.second_look.checksums import (
@@ -83,12 +83,16 @@ def findings(text: str, types: Collection[str], score: float) -> list[Span]:
     for label, (find, fewest_digits, sign) in _FINDERS.items():
         if label not in types or num_digits < fewest_digits or sign not in text:
             continue
-        for start, end in find(text):
-            span = Span(start, end, label, score)
-            place = bisect_left(found, span)
-            if not any(span.overlaps(other) for other in found[max(place - 1, 0) : place + 1]):
-                found.insert(place, span)
+        add_apart(found, (Span(start, end, label, score) for start, end in find(text)))
     return found
+
+
+def add_apart(spans: list[Span], others: Iterable[Span]) -> None:
+    """Put those of `others` into `spans`, which are sorted, that overlap none of them."""
+    for other in others:
+        place = bisect_left(spans, other)
+        if not any(other.overlaps(span) for span in spans[max(place - 1, 0) : place + 1]):
+            spans.insert(place, other)
 
 
 def ip_addresses(text: str) -> Iterator[Range]:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
 from routewright.labels import Span
-from routewright.second_look.finders import findings
-from routewright.second_look.folding import fold
+from routewright.second_look.finders import add_apart, findings
+from routewright.second_look.folding import FoldedText
 from routewright.second_look.settings import SecondLookSettings
 from routewright.second_look.shapes import checked
 
@@ -15,7 +15,7 @@ _MOST_PASSES = 8
 
 
 def second_look(text: str, spans: Sequence[Span], settings: SecondLookSettings) -> list[Span]:
-    """Confirm, correct, veto and add entities by their form.
+    """Confirm, correct, veto and add entities by their form, whatever invisible stands in it.
 
     A proven entity takes the place of every entity of a checked type that it overlaps, and its
     part of those of other types, of which the rest stays. What is left of the checked types
@@ -29,9 +29,21 @@ def second_look(text: str, spans: Sequence[Span], settings: SecondLookSettings) 
     Returns:
         Sorted, not overlapping, not empty, inside `text`.
     """
+    folded = FoldedText(text)
+    proven = findings(folded.text, settings.types, settings.score)
+    if folded.leaves_out:
+        # What has no width may also stand between two words.
+        apart = findings(folded.with_invisible(), settings.types, settings.score)
+        add_apart(proven, folded.inwards(apart))
+    result = _decided(folded.text, folded.inwards(spans), proven, settings)
+    return folded.outwards(result)
+
+
+def _decided(
+    text: str, spans: Sequence[Span], proven: list[Span], settings: SecondLookSettings
+) -> list[Span]:
+    """`spans` with the `proven` ones, which are sorted, and with the borders of their forms."""
     types = settings.types
-    folded = fold(text)
-    proven = findings(folded, types, settings.score)
     if not settings.find:
         proven = [p for p in proven if any(s.label in types for s in _overlapping(spans, p))]
     kept: list[Span] = []
@@ -46,7 +58,7 @@ def second_look(text: str, spans: Sequence[Span], settings: SecondLookSettings) 
         return result
     certain = set(proven)
     for _ in range(_MOST_PASSES):
-        before, result = result, _with_borders(folded, result, certain, settings)
+        before, result = result, _with_borders(text, result, certain, settings)
         if result == before:
             break
     return result
@@ -72,7 +84,7 @@ def _rest(text: str, span: Span, hits: Sequence[Span]) -> Iterable[Span]:
 
 
 def _with_borders(
-    folded: str, spans: Sequence[Span], proven: Set[Span], settings: SecondLookSettings
+    text: str, spans: Sequence[Span], proven: Set[Span], settings: SecondLookSettings
 ) -> list[Span]:
     """`spans` with the shape of each unproven one of a checked type enforced."""
     result: list[Span] = []
@@ -80,13 +92,13 @@ def _with_borders(
         if span.label not in settings.types or span in proven:
             result.append(span)
             continue
-        borders = checked(folded, span.label, (span.start, span.end))
+        borders = checked(text, span.label, (span.start, span.end))
         if borders is None:
             if not settings.veto:
                 result.append(span)
             continue
         first = result[-1].end if result else 0
-        last = spans[i + 1].start if i + 1 < len(spans) else len(folded)
+        last = spans[i + 1].start if i + 1 < len(spans) else len(text)
         fits = first <= borders[0] and borders[1] <= last
         result.append(replace(span, start=borders[0], end=borders[1]) if fits else span)
     return result
