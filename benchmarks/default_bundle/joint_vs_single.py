@@ -1,12 +1,14 @@
 """Does one joint model do as well as a model for each task, trained on the same rows?
 
     python -m benchmarks.default_bundle.joint_vs_single --runs runs/budget --train --readme
+    python -m benchmarks.default_bundle.joint_vs_single --runs runs/whole --train --readme
+        --recipe recipes/default.yaml --name joint_vs_single_default
 
-One model of recipes/router-minilm-small.yaml against four, each of the same recipe cut to one
-task: the same rows, epochs, learning rates and seed. Both answer the same rows, in processes of
-their own; differences are joint minus single, with paired bootstrap intervals over rows. The
-budget is small: it compares ways of training, and is no measure of the bundle that ships.
-Complete runs are not repeated, interrupted ones go on.
+One model of a recipe against one for each task, of the same recipe cut to that task: the same
+rows, epochs, learning rates and seed, one run each. Both answer the same rows, in processes of
+their own; differences are joint minus single, with paired bootstrap intervals over rows.
+recipes/router-minilm-small.yaml is a small budget, which compares ways of training and is no
+measure of the bundle that ships. Complete runs are not repeated, interrupted ones go on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,10 +120,13 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=list(FILES), choices=list(FILES))
     parser.add_argument("--split", choices=SPLITS, default="validation")
     parser.add_argument("--limit", type=int, help="rows of each split: a stratified sample")
+    parser.add_argument(
+        "--name", default="joint_vs_single", help="of the record, and its place in README.md"
+    )
     add_recipe_option(parser)
     add_run_options(parser, "runs/budget")
     args = parser.parse_args()
-    record = Record("joint_vs_single", (__doc__ or "").splitlines()[0], args, perf_counter())
+    record = Record(args.name, (__doc__ or "").splitlines()[0], args, perf_counter())
     recipe = read_budget(args)
     missing: list[Variant] = []
     joint_run = finished_run(joint(recipe), args.runs, train=args.train)

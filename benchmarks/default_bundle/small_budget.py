@@ -26,9 +26,9 @@ def add_recipe_option(parser: argparse.ArgumentParser) -> None:
 
 
 def read_budget(args: argparse.Namespace) -> dict[str, Any]:
-    """Plain values of the joint recipe."""
-    recipe = to_plain(load_recipe(args.recipe, [f"data_dir={args.data.resolve()}"]))
-    return tried(recipe, args.max_steps)
+    """Plain values of the joint recipe; one run of it where it averages several, in fp32."""
+    overrides = [f"data_dir={args.data.resolve()}", "average=[]", "export.int8=false"]
+    return tried(to_plain(load_recipe(args.recipe, overrides)), args.max_steps)
 
 
 def joint(recipe: Mapping[str, Any]) -> Variant:
@@ -42,7 +42,11 @@ def single(recipe: Mapping[str, Any], task: str) -> Variant:
     tasks = {task: recipe["tasks"][task]}
     targets = [t for t in recipe["calibration"]["targets"] if t.startswith(f"{task}.")]
     calibration = {**recipe["calibration"], "targets": targets}
-    return Variant(name, {**recipe, "name": name, "tasks": tasks, "calibration": calibration})
+    changes = {"name": name, "tasks": tasks, "calibration": calibration}
+    if (ngrams := recipe["model"]["ngrams"]) is not None:
+        own = {**ngrams, "tasks": [task]} if task in ngrams["tasks"] else None
+        changes["model"] = {**recipe["model"], "ngrams": own}
+    return Variant(name, {**recipe, **changes})
 
 
 def adapted(recipe: Mapping[str, Any], task: str) -> Variant:
