@@ -206,9 +206,9 @@ def word_starts(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
     """Indices of the tokens that begin a word, 0 always among them.
 
     A token continues the word before it when nothing visible lies between them and letters or
-    digits meet at the border, or when both are parts of one character. Scripts written without
-    spaces (CJK, Thai) have one word a token. The rule reads only the text, so every tokenizer
-    gives the same words.
+    digits meet at the border, when both are parts of one character, or when it begins with a
+    combining mark. Scripts written without spaces (CJK, Thai) have one word a token. The rule
+    reads only the text, so every tokenizer gives the same words.
     """
     starts = [0]
     for i, ((start, end), (next_start, next_end)) in enumerate(pairwise(offsets), start=1):
@@ -217,7 +217,9 @@ def word_starts(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
             continue
         split_character = next_start < end or (next_start, next_end) == (start, end)
         adjacent = next_start == end or _is_invisible(text[end:next_start])
-        joined = adjacent and _joins(text[end - 1]) and _joins(text[next_start])
+        joined = adjacent and (
+            (_joins(text[end - 1]) and _joins(text[next_start])) or _is_mark(text[next_start])
+        )
         if not (split_character or joined):
             starts.append(i)
     return starts
@@ -228,10 +230,14 @@ def _joins(character: str) -> bool:
         return character.isalnum()
     code = ord(character)
     unspaced = 0x0E00 <= code <= 0x0EFF or 0x3040 <= code <= 0x30FF or 0x3400 <= code <= 0x9FFF
-    # Combining marks belong to the letter before them.
+    # Marks belong to the letter before them, and joiners without width to both sides.
     return not unspaced and (
-        character.isalnum() or unicodedata.category(character).startswith("M")
+        character.isalnum() or unicodedata.category(character) == "Cf" or _is_mark(character)
     )
+
+
+def _is_mark(character: str) -> bool:
+    return not character.isascii() and unicodedata.category(character).startswith("M")
 
 
 def _is_invisible(gap: str) -> bool:

@@ -25,6 +25,9 @@ from routewright.errors import BundleError
 
 IntArray = NDArray[np.int64]
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_COMPOSES = re.compile("[\u1160-\u11ff\ud7b0-\ud7fb\uff9e\uff9f]")
+"""Vowels and finals of a Korean syllable in parts, and Japanese marks of half width: no
+combining marks by their category, but composed with the character before them."""
 _STRETCH_CHARACTERS = 65_536
 """Longer texts are tokenised in stretches: a tokenizer takes 160 bytes for each character."""
 
@@ -257,15 +260,28 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _with_marks(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Tokenizers that strip accents leave the marks after a letter out; spans must not."""
+    """Tokenizers that strip or compose accents leave the marks after a letter out."""
     result = []
     limit = len(text)
     for start, end in reversed(offsets):
-        while start < end < limit and unicodedata.category(text[end]).startswith("M"):
-            end += 1  # noqa: PLW2901
-        result.append((start, end))
-        limit = start if start < end else limit
+        if start < end:
+            result.append((start, _marks_end(text, end, limit)))
+            limit = start
+        else:
+            result.append((start, end))
     return result[::-1]
+
+
+def _marks_end(text: str, end: int, limit: int) -> int:
+    """Where the marks of the letter before `end` end, at `limit` or before it."""
+    marks_end = end
+    for i in range(end, limit):
+        category = unicodedata.category(text[i])
+        if category.startswith("M") or _COMPOSES.match(text, i):
+            marks_end = i + 1
+        elif category != "Cf":
+            break
+    return marks_end
 
 
 def _without_surrogates(text: str) -> str:

@@ -1,5 +1,6 @@
 """Constrained decoding against brute force, and exact spans in any script."""
 
+import re
 from itertools import pairwise, product
 
 import numpy as np
@@ -147,6 +148,29 @@ def test_spans_of_any_text_are_exact_sorted_and_apart(
         end = span.end
 
 
+@given(
+    st.text(
+        "ae1. \u0301\u0302\u200d\u00ad\u1112\u1161\u11abก\u0e31\u0e49カ\u3099राㄱ👩\ufe0f漢",
+        max_size=20,
+    ),
+    SEEDS,
+    st.booleans(),
+)
+def test_no_span_ends_between_a_letter_and_its_marks(
+    text: str, seed: int, byte_level: bool
+) -> None:
+    encoder = tiny_encoder()
+    if byte_level:
+        encoder.tokenizer = byte_level_tokenizer()
+    offsets = encoder.encode(text).offsets
+    logits_TK = np.random.default_rng(seed).normal(scale=3, size=(len(offsets), NUM_TAGS))
+    for span in SpanDecoder(SCHEME).decode(text, offsets, logits_TK):
+        assert not re.match(
+            "[\u200d\u00ad]*[\u0301\u0302\u0e31\u0e49\u3099ा\ufe0f]",
+            text[span.end :],
+        )
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -155,6 +179,8 @@ def test_spans_of_any_text_are_exact_sorted_and_apart(
         ("שָׁלוֹם עולם", ["שָׁלוֹם", "עולם"]),
         ("हिन्दी में", ["हिन्दी", "में"]),
         ("漢字", ["漢", "字"]),
+        ("カ\u3099字", ["カ\u3099", "字"]),
+        ("Jo\u200bse\u200d\u0301 x", ["Jo\u200bse\u200d\u0301", "x"]),
         ("a_b", ["a", "_", "b"]),
     ],
 )
