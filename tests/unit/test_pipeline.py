@@ -25,6 +25,7 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     [
         ({"data_dir": "nowhere"}, "no such file"),
         ({"model": {"backbone": "./nowhere"}}, "no folder with a config.json"),
+        ({"average": [{}, {}], "encoding": {"max_tokens": 4096}}, "carries 128"),
         ({"encoding": {"max_tokens": 4096}}, "carries 128"),
         ({"lora": {"target": ["nowhere"]}}, "nowhere"),
         ({"calibration": {"targets": ["names.fpr=0.1"]}}, "names is a token task; use recall"),

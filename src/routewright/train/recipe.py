@@ -35,8 +35,9 @@ from routewright.train.lora import LoraConfig
 from routewright.train.modeling import ModelConfig
 from routewright.train.settings import SETTING_NAMES, checked_values, lora_defaults
 
-_HOW_IT_TRAINS = re.compile(r"train\.[^.]+|tasks\.[^.]+\.loss\.[^.]+")
-"""Keys in which averaged runs may differ: data, seed of the heads and shapes are shared."""
+_HOW_IT_TRAINS = re.compile(r"train\.[^.]+|tasks\.[^.]+\.loss\.(?!kind$)[^.]+")
+"""Keys in which averaged runs may differ: they share data, the seed of the heads and shapes, and
+the kind of a loss brings weights of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,7 @@ class AveragedRun:
             if _HOW_IT_TRAINS.fullmatch(key) is None:
                 raise ValueError(
                     f"changes: {key}: averaged runs differ in how they train; change "
-                    "train.KEY or tasks.NAME.loss.KEY"
+                    "train.KEY or tasks.NAME.loss.KEY (not its kind)"
                 )
 
 

@@ -75,6 +75,7 @@ def test_averaged_runs_differ_in_what_they_change_and_leave_ngrams_to_the_averag
         (["{}"], "", "needs two runs or more"),
         (["{}", "{share: 0}"], "", r"average\.1.*0 < share"),
         (["{}", "{changes: {seed: 1}}"], "", r"seed: averaged runs differ in how they train"),
+        (["{}", "{changes: {tasks.intent.loss.kind: focal}}"], "", "not its kind"),
         (["{}", "{changes: {train.data_seeds: 1}}"], "", r"average\[1\].*data_seeds"),
         (["{}", "{changes: {tasks.intend.loss.weight: 1}}"], "", "intend"),
         (["{}", "{}"], "lora: {}\n", "leave lora out"),
