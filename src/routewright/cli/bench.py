@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from routewright.cli.bundle_names import bundle_named
+from routewright.cli.threads_option import ThreadsOption
 from routewright.config import write_text
 
 
@@ -30,9 +31,7 @@ def bench(
             help="A single-task bundle to compare with; repeat for each task.",
         ),
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of one forward pass.")
-    ] = None,
+    threads: ThreadsOption = None,
     rounds: Annotated[int, typer.Option(min=1, help="Interleaved rounds at 32 tokens.")] = 300,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON object here.")] = None,

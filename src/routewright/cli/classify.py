@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from routewright.cli.bundle_names import bundle_named
+from routewright.cli.threads_option import ThreadsOption
 from routewright.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -45,9 +46,7 @@ def classify(
     precision: Annotated[
         str | None, typer.Option(help="int8 or fp32; by default what the bundle says.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of one forward pass.")
-    ] = None,
+    threads: ThreadsOption = None,
     tasks: Annotated[str | None, typer.Option(help="Tasks that answer: A,B.")] = None,
     coarse: Annotated[
         bool, typer.Option("--coarse", help="Entity types in the coarse view of their task.")

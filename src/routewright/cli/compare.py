@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from routewright.cli.bundle_names import bundle_named
+from routewright.cli.threads_option import ThreadsOption
 from routewright.config import write_text
 
 
@@ -30,7 +31,7 @@ def compare(
     precision: Annotated[
         str | None, typer.Option(help="int8 or fp32 for every target; by default its own.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="By default all cores.")] = None,
+    threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the comparison to this file.")] = None,
 ) -> None:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from routewright.cli.bundle_names import bundle_named
+from routewright.cli.threads_option import ThreadsOption
 from routewright.config import write_text
 from routewright.errors import ConfigError
 
@@ -58,7 +59,7 @@ def evaluate(
         Switch | None,
         typer.Option(help="Check entities by rules; by default as the bundle says."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="By default all cores.")] = None,
+    threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write the report to this file.")] = None,
     gate: Annotated[

@@ -13,6 +13,7 @@ from pydantic import ConfigDict
 
 from routewright.config import STRICT, parse
 from routewright.runtime.batcher import BatcherConfig
+from routewright.runtime.machine import MOST_THREADS
 
 _VARIABLE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
 
@@ -186,8 +187,8 @@ class GatewaySettings:
             raise ValueError("max_body_bytes and max_texts must be at least 1")
         if self.max_body_bytes > _LARGEST_BODY:
             raise ValueError(f"max_body_bytes must be at most {_LARGEST_BODY} (512 MiB)")
-        if self.threads != "auto" and self.threads < 1:
-            raise ValueError(f"threads must be auto or at least 1, got {self.threads}")
+        if self.threads != "auto" and not 1 <= self.threads <= MOST_THREADS:
+            raise ValueError(f"threads must be auto or 1 to {MOST_THREADS}, got {self.threads}")
 
 
 @dataclass(frozen=True, kw_only=True)

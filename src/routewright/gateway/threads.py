@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from routewright.bundle import Bundle
 from routewright.encoding import TextEncoder
 from routewright.runtime.backend import OnnxBackend
+from routewright.runtime.machine import MOST_THREADS
 
 SPINNING = False
 """Threads of the model that wait actively take the core that the event loop needs: see
@@ -100,7 +101,7 @@ def choose_threads(bundle: Bundle, *, budget_s: float = BUDGET_S) -> ThreadChoic
 
 def workers_for(num_threads: int) -> int:
     """How many passes of so many threads the usable cores run at the same time."""
-    return max(1, usable_cores() // num_threads)
+    return min(max(1, usable_cores() // num_threads), MOST_THREADS)
 
 
 def best_of(measured: Sequence[Measured]) -> Measured:
@@ -114,6 +115,7 @@ def best_of(measured: Sequence[Measured]) -> Measured:
 
 def candidate_counts(cores: int, physical: int) -> list[int]:
     """Numbers of threads worth trying, ascending: powers of two, physical cores, all cores."""
+    cores = min(cores, MOST_THREADS)
     powers = [2**k for k in range(cores.bit_length()) if 2**k <= cores]
     counts = sorted({*powers, min(physical, cores), cores})
     # Of many, the small ones go: whoever has 64 cores does not want 2 threads.

@@ -21,6 +21,7 @@ from routewright.encoding import EncodedText
 from routewright.errors import ClosedError, DeadlineError, OverloadedError, ServingError
 from routewright.runtime.answers import Answer
 from routewright.runtime.classifier import Classifier
+from routewright.runtime.machine import MOST_THREADS
 from routewright.runtime.queue import BatchRule, Job, alike_windows, next_batch
 from routewright.runtime.work import Classified, Work, Workers
 
@@ -57,8 +58,8 @@ class BatcherConfig:
     def __post_init__(self) -> None:
         if min(self.max_batch_tokens, self.max_queue_tokens) < 1 or self.max_wait_s < 0:
             raise ValueError("needs max_batch_tokens, max_queue_tokens >= 1, max_wait_s >= 0")
-        if self.num_workers is not None and self.num_workers < 1:
-            raise ValueError(f"num_workers must be at least 1, got {self.num_workers}")
+        if self.num_workers is not None and not 1 <= self.num_workers <= MOST_THREADS:
+            raise ValueError(f"num_workers must be 1 to {MOST_THREADS}, got {self.num_workers}")
         if not 0 <= self.max_padding < 1:
             raise ValueError("needs 0 <= max_padding < 1")
 

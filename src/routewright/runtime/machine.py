@@ -8,6 +8,10 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+MOST_THREADS = 256
+"""Of a forward pass, and passes at the same time: more than one machine makes use of, and few
+enough that every system starts them."""
+
 
 def describe_machine() -> dict[str, str | int | float]:
     """Processor, usable cores, load of the last minute, platform."""

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from routewright.bundle import Bundle
+from routewright.cli.main import app
 
 COMMAND = [sys.executable, "-c", "from routewright.cli.main import main; main()"]
 
@@ -54,6 +56,22 @@ def test_a_user_error_is_one_line_and_exit_code_2() -> None:
 @pytest.mark.parametrize("arguments", [["classify", "--no-such-option"], ["no-such-verb"]])
 def test_a_usage_error_exits_with_2(arguments: list[str]) -> None:
     assert run(*arguments).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["classify", "hello"],
+        ["bench"],
+        ["compare", "default", "--task=pii", "--data=x.jsonl"],
+        ["evaluate", "default"],
+    ],
+)
+def test_a_number_of_threads_that_never_start_is_refused(verb: list[str]) -> None:
+    result = CliRunner().invoke(app, [*verb, "--threads=9999999"])
+    assert result.exit_code == 2
+    assert "'--threads'" in result.stderr
+    assert "less than or equal to 256" in " ".join(result.stderr.replace("│", "").split())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routewright.bundle import Bundle
+from routewright.errors import ConfigError
+from routewright.gateway import threads
+from routewright.gateway.settings import parse_gateway
 from routewright.gateway.threads import (
     Measured,
     best_of,
@@ -15,7 +18,9 @@ from routewright.gateway.threads import (
     choose_threads,
     physical_cores,
     usable_cores,
+    workers_for,
 )
+from routewright.runtime.machine import MOST_THREADS
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -40,11 +45,11 @@ def test_of_equal_throughputs_the_lower_latency_wins_then_fewer_threads() -> Non
     assert best_of([two, one]) is two
 
 
-@given(cores=st.integers(1, 256), physical=st.integers(1, 256))
+@given(cores=st.integers(1, 1024), physical=st.integers(1, 1024))
 def test_candidates_are_few_and_reach_from_one_to_all_cores(cores: int, physical: int) -> None:
     counts = candidate_counts(cores, min(physical, cores))
     assert counts == sorted(set(counts))
-    assert (counts[0], counts[-1]) == (1, cores)
+    assert (counts[0], counts[-1]) == (1, min(cores, MOST_THREADS))
     assert len(counts) <= 5
     if 1 < physical < cores <= 16:
         assert physical in counts
@@ -92,3 +97,19 @@ def test_every_candidate_is_measured_on_the_bundle_itself(tiny_bundle: Bundle) -
         assert all(m.short_s > 0 and m.tokens_per_s > 0 for m in choice.measured)
     assert choice.num_threads in tried
     assert choice.num_workers == max(1, usable_cores() // choice.num_threads)
+
+
+def test_no_choice_is_more_than_the_settings_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "usable_cores", lambda: 4 * MOST_THREADS)
+    assert workers_for(1) == MOST_THREADS
+    batching = {"num_workers": workers_for(1)}
+    gateway = {"threads": MOST_THREADS, "batching": batching}
+    assert parse_gateway({"gateway": gateway}, source="x").threads == MOST_THREADS
+
+
+@pytest.mark.parametrize(
+    "section", [{"threads": 9_999_999}, {"batching": {"num_workers": 9_999_999}}]
+)
+def test_a_number_of_threads_that_never_start_is_refused(section: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=f"1 to {MOST_THREADS}, got 9999999"):
+        parse_gateway({"gateway": section}, source="policy.yaml")
