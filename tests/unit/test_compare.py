@@ -1,6 +1,7 @@
 """Comparison of tiny bundles, each measured in a real process of its own."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from tests.tiny import write_tiny_bundle
 
 from routewright.bundle import Bundle
-from routewright.compare import Comparison, MeasurementRequest, compare
+from routewright.compare import Comparison, MeasurementRequest, compare, run
 from routewright.compare.worker import is_deterministic, spread
 from routewright.decoding import FloatArray
 from routewright.encoding import IntArray
@@ -80,6 +81,30 @@ def test_what_is_wrong_with_a_target_is_said_with_its_name(
     request = MeasurementRequest(target="", task=task, data=str(data))
     with pytest.raises(BundleError, match=rf"^{tiny_bundle.path}: .*{reason}"):
         compare([tiny_bundle.path], request)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("{}['width']", "failed: KeyError: 'width'"),
+        ("raise OSError('two\\nlines')", "failed: OSError: two"),
+        ("try: 1 / 0\nexcept ArithmeticError: int('x')", "failed: ValueError: .* 'x'"),
+        ("raise MemoryError", "failed: MemoryError; it needs more memory"),
+        ("os.kill(os.getpid(), 9)", "was ended by SIGKILL; it may need more memory"),
+        ("os.kill(os.getpid(), 11)", "was ended by SIGSEGV"),
+        ("sys.stderr.write('a\\nno space\\n'); sys.exit(7)", "failed: no space"),
+        ("sys.exit(7)", "ended with exit code 7 and said nothing"),
+        ("open(sys.argv[2], 'w').write('{'); raise OSError('full')", "failed: OSError: full"),
+    ],
+)
+def test_what_ended_a_measuring_process_is_said_in_one_line(
+    program: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = (sys.executable, "-c", f"import os, sys\n{program}")
+    monkeypatch.setattr(run, "_WORKER", worker)
+    request = MeasurementRequest(target="", task="attack", data="x.jsonl")
+    with pytest.raises(BundleError, match=rf"^{tmp_path}: the measuring process {reason}$"):
+        compare([tmp_path], request)
 
 
 class Wavering:

@@ -1,6 +1,8 @@
 """Several models on one data file, each measured in a process of its own, one after another."""
 
 import json
+import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,12 @@ from routewright.config import to_plain
 from routewright.errors import BundleError
 from routewright.metrics import estimate
 from routewright.runtime.machine import describe_machine, library_versions, source_commit
+
+# -P: a file of the current folder must not shadow a library.
+_WORKER = (sys.executable, "-P", "-m", "routewright.compare.worker")
+_BUG = 1
+"""Python's exit code after a traceback."""
+_OUT_OF_MEMORY = re.compile(r"MemoryError|bad_alloc|allocate memory")
 
 
 def compare(
@@ -75,25 +83,36 @@ def _measure(request: MeasurementRequest) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         question, answer = Path(folder) / "request.json", Path(folder) / "result.json"
         question.write_text(json.dumps(to_plain(request)), encoding="utf-8")
-        # -P: a file of the current folder must not shadow a library.
-        command = [sys.executable, "-P", "-m", "routewright.compare.worker"]
         process = subprocess.run(  # noqa: S603 - no shell, and our own module
-            [*command, str(question), str(answer)],
+            [*_WORKER, str(question), str(answer)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             check=False,
         )
-        if not answer.is_file():
-            last = process.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            reason = last[0] if last else f"exit code {process.returncode}"
-            raise BundleError(
-                f"{request.target}: the measuring process ended early ({reason}); it may need "
-                "more memory"
-            )
+        if process.returncode == _BUG or process.returncode < 0 or not answer.is_file():
+            reason = _reason(process.returncode, process.stderr.decode(errors="replace"))
+            raise BundleError(f"{request.target}: the measuring process {reason}")
         result = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in result:
         raise BundleError(_named(request.target, result["error"]))
     return TypeAdapter(Measured).validate_python(result)
+
+
+def _reason(code: int, errors: str) -> str:
+    """What ended a process that handed nothing back, in one line."""
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        # Nothing else of ours sends it; the kernel does when memory runs out.
+        hint = "; it may need more memory" if name == "SIGKILL" else ""
+        return f"was ended by {name}{hint}"
+    _, found, traceback = errors.rpartition("Traceback (most recent call last):\n")
+    said = [line for line in traceback.splitlines() if line and not line[0].isspace()]
+    if not said:
+        return f"ended with exit code {code} and said nothing"
+    # Behind the frames, which are indented, comes the error; without them the last line counts.
+    reason = said[0] if found else said[-1]
+    hint = "; it needs more memory" if _OUT_OF_MEMORY.search(reason) else ""
+    return f"failed: {reason}{hint}"
 
 
 def _named(target: str, message: str) -> str:
