@@ -36,7 +36,7 @@ from routewright.train.modeling import ModelConfig
 from routewright.train.settings import SETTING_NAMES, checked_values, lora_defaults
 
 _HOW_IT_TRAINS = re.compile(r"train\.[^.]+|tasks\.[^.]+\.loss\.(?!kind$)[^.]+")
-"""Keys in which averaged runs may differ: they share data, the seed of the heads and shapes, and
+"""Keys in which averaged runs may differ: they share data, seed of the heads and shapes, and
 the kind of a loss brings weights of its own."""
 
 
