@@ -17,7 +17,7 @@ from routewright.data.readers import find_errors, guess_kind, read_examples
 from routewright.data.sources import SOURCES
 from routewright.data.split import SPLIT_NAMES, split_examples
 from routewright.data.statistics import Statistics, describe
-from routewright.data.writers import write_examples, write_jsonl
+from routewright.data.writers import write_examples, write_parts
 from routewright.errors import ConfigError, DataError
 from routewright.labels import LabelSet
 
@@ -123,12 +123,7 @@ def split(
         seed=seed,
         near_duplicates="drop" if drop_near else "together",
     )
-    for name in SPLIT_NAMES:
-        path = out / f"{name}.jsonl"
-        if getattr(parts, name):
-            write_jsonl(path, getattr(parts, name))
-        elif path.is_file():
-            path.unlink()  # of an earlier split, whose rows are now in other parts
+    write_parts({out / f"{name}.jsonl": getattr(parts, name) for name in SPLIT_NAMES})
     report = asdict(parts.report)
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False))

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -46,8 +46,37 @@ def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
         DataError: the file cannot be written.
     """
     with _replacing(path) as file:
-        for example in examples:
-            file.write(_json(to_row(example)).encode("utf-8") + b"\n")
+        _write_lines(file, examples)
+
+
+def write_parts(parts: Mapping[Path, Sequence[Example]]) -> None:
+    """Write JSON lines files that belong together; of a part without examples none is left.
+
+    No file is touched before all of them are complete beside their places.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    complete: dict[Path, Path] = {}
+    try:
+        for path, examples in parts.items():
+            with _named(path):
+                if path.is_dir():
+                    raise DataError("cannot be written: is a folder", path=path)
+                if examples:
+                    complete[path] = _beside(path)
+                    with _opened(path, complete[path]) as file:
+                        _write_lines(file, examples)
+        for path in parts:
+            with _named(path):
+                if path in complete:
+                    complete[path].replace(path)
+                else:
+                    path.unlink(missing_ok=True)
+    finally:
+        for temporary in complete.values():
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def to_row(example: Example) -> dict[str, Any]:
@@ -63,23 +92,46 @@ def to_row(example: Example) -> dict[str, Any]:
     return row | {k: v for k, v in example.meta.items() if k not in row}
 
 
+def _write_lines(file: BinaryIO, examples: Iterable[Example]) -> None:
+    for example in examples:
+        file.write(_json(to_row(example)).encode("utf-8") + b"\n")
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` once it is complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
+    with _named(path):
         try:
-            with temporary.open("wb") as raw:
-                if path.name.lower().endswith(".gz"):
-                    # No name and no time in the header: equal content gives equal files.
-                    with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
-                        yield packed  # type: ignore[misc]
-                else:
-                    yield raw
+            with _opened(path, temporary) as file:
+                yield file
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def _opened(path: Path, temporary: Path) -> Iterator[BinaryIO]:
+    """The file `temporary`, packed if `path` says so."""
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    with temporary.open("wb") as raw:
+        if path.name.lower().endswith(".gz"):
+            # No name and no time in the header: equal content gives equal files.
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed:
+                yield packed  # type: ignore[misc]
+        else:
+            yield raw
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of the system as one that names the file that was asked for."""
+    try:
+        yield
     except OSError as exc:
         raise DataError(f"cannot be written: {exc.strerror or exc}", path=path) from exc
 

@@ -129,6 +129,18 @@ def test_a_second_split_leaves_no_part_of_the_first(rows: Path, tmp_path: Path) 
     assert written == ["train.jsonl", "validation.jsonl"]
 
 
+def test_a_split_that_fails_leaves_the_whole_of_the_first(rows: Path, tmp_path: Path) -> None:
+    out = tmp_path / "parts"
+    run("split", rows, "--out", out)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    (out / "validation.jsonl").unlink()
+    (out / "validation.jsonl").mkdir()
+    with pytest.raises(DataError, match=r"validation\.jsonl: cannot be written"):
+        run("split", rows, "--out", out, "--seed", 7)
+    kept = out / "train.jsonl", out / "test.jsonl"
+    assert all(path.read_bytes() == before[path] for path in kept)
+
+
 def test_a_folder_below_a_file_is_refused(rows: Path) -> None:
     with pytest.raises(DataError, match=r"train\.jsonl: cannot be written"):
         run("split", rows, "--out", rows / "parts")

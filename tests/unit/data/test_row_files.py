@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -15,7 +16,7 @@ from routewright.data.config import DataSpec
 from routewright.data.examples import Example, SequenceExample, TokenExample
 from routewright.data.readers import read_examples
 from routewright.data.rows import read_rows
-from routewright.data.writers import write_examples, write_jsonl
+from routewright.data.writers import write_examples, write_jsonl, write_parts
 from routewright.errors import DataError
 from routewright.labels import Span
 
@@ -87,6 +88,43 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_jsonl(path, [*SEQUENCE, SequenceExample("\ud800", "a")])
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+class Interrupting(list[Example]):
+    """Examples that somebody does not wait for."""
+
+    def __iter__(self) -> Iterator[Example]:
+        yield SEQUENCE[0]
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [
+        ([SequenceExample("\ud800", "a")], UnicodeEncodeError),
+        (Interrupting(SEQUENCE), KeyboardInterrupt),
+    ],
+)
+def test_files_that_belong_together_change_together(
+    last: list[Example], error: type[BaseException], tmp_path: Path
+) -> None:
+    paths = [tmp_path / "parts" / f"{name}.jsonl" for name in ("train", "validation", "test")]
+    write_parts(dict.fromkeys(paths, SEQUENCE))
+    before = [path.read_bytes() for path in paths]
+    with pytest.raises(error):
+        write_parts(dict(zip(paths, [SEQUENCE[:1], [], last], strict=True)))
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(paths[0].parent.iterdir()) == sorted(paths)
+
+
+def test_a_folder_in_the_place_of_a_file_is_found_before_all_writing(
+    tmp_path: Path,
+) -> None:
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    second.mkdir()
+    with pytest.raises(DataError, match=r"b\.jsonl: cannot be written: is a folder"):
+        write_parts({first: SEQUENCE, second: SEQUENCE})
+    assert list(tmp_path.iterdir()) == [second]
 
 
 def test_lines_count_through_quoted_line_breaks_of_csv(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from routewright.data.split import split_examples
 from routewright.data.synth.pii import generate_pii
 from routewright.data.synth.samples_disguise import disfigure
 from routewright.data.synth.samples_grammar import Sample, load_grammars, make_sample
-from routewright.data.writers import write_jsonl
+from routewright.data.writers import write_parts
 from routewright.errors import DataError, TaskError
 
 SAMPLE_TASKS = ("category", "pii", "jailbreak", "intent")
@@ -84,8 +84,7 @@ def write_samples(
         )
         parts = {"train": split.train, "validation": split.validation, "test": split.test}
         paths[task] = {name: directory / task / f"{name}.jsonl" for name in parts}
-        for name, part in parts.items():
-            write_jsonl(paths[task][name], part)
+        write_parts({paths[task][name]: part for name, part in parts.items()})
     return paths
 
 
