@@ -42,7 +42,7 @@ class SseUnmasker:
         self._masker = masker
         self._json_content = json_content
         self._max_event_bytes = max_event_bytes
-        self._buffer = b""
+        self._buffer = bytearray()
         self._searched = 0
         self._overlong = False
         self._held: dict[Channel, str] = {}
@@ -52,31 +52,38 @@ class SseUnmasker:
         """The events that `piece` completes."""
         if not self._masker.num_values:
             return piece
+        # What was read goes once a piece: a copy of the rest for each event, or of the whole
+        # for each piece of a long one, would add up to seconds.
         self._buffer += piece
-        done = []
-        while (end := self._event_end()) is not None:
-            event, self._buffer = self._buffer[:end], self._buffer[end:]
-            self._searched = 0
+        done, start = [], 0
+        while (end := self._event_end(start)) is not None:
+            event = bytes(self._buffer[start:end])
+            start = self._searched = end
             passes = self._overlong or len(event) > self._max_event_bytes
             done.append(event if passes else self._event(event))
             self._overlong = False
+        del self._buffer[:start]
+        self._searched -= start
         if self._overlong or len(self._buffer) > self._max_event_bytes:
             keep = len(self._buffer) - _BORDER_BYTES
-            done.append(self._buffer[:keep])
-            self._buffer, self._overlong, self._searched = self._buffer[keep:], True, 0
+            done.append(bytes(self._buffer[:keep]))
+            del self._buffer[:keep]
+            self._overlong, self._searched = True, 0
         return b"".join(done)
 
     def finish(self) -> bytes:
         """What is left when the stream has ended."""
-        rest, self._buffer = self._buffer, b""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
         event = rest if self._overlong or not rest else self._event(rest)
         left = b"".join(_data(value, b"\n") for value in self._left_over())
         if event and left and not event.endswith((b"\n", b"\r")):
             event += b"\n\n"
         return event + left
 
-    def _event_end(self) -> int | None:
-        match = _EVENT_END.search(self._buffer, max(0, self._searched - _BORDER_BYTES))
+    def _event_end(self, start: int) -> int | None:
+        """Where in the buffer the event ends that begins at `start`."""
+        match = _EVENT_END.search(self._buffer, max(start, self._searched - _BORDER_BYTES))
         self._searched = len(self._buffer)
         if match is None:
             return None

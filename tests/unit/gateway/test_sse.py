@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from typing import Any
 
 import pytest
@@ -143,6 +144,23 @@ def test_responses_streams_are_unmasked_too(texts: list[int], raw: list[int]) ->
     ):
         assert "".join(e["delta"] for e in out if e["type"] == f"{name}.delta") == whole
         assert [e[field] for e in out if e["type"] == f"{name}.done"] == [whole]
+
+
+@pytest.mark.parametrize(
+    ("raw", "piece_bytes"),
+    [
+        (chunk({"content": "a" * (4 << 20)}), 64),
+        (b":\n\n" * 20_000 + chunk({"content": "a" * (4 << 20)}), 8 << 20),
+    ],
+)
+def test_neither_long_events_nor_long_pieces_take_more_than_linear_time(
+    raw: bytes, piece_bytes: int
+) -> None:
+    stream = SseUnmasker(MASKER, max_event_bytes=len(raw))
+    started = time.process_time()
+    pieces = [stream.feed(raw[i : i + piece_bytes]) for i in range(0, len(raw), piece_bytes)]
+    assert b"".join(pieces) == raw
+    assert time.process_time() - started < 3
 
 
 @given(BORDERS)
