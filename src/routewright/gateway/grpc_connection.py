@@ -63,13 +63,19 @@ class GrpcConnection(asyncio.Protocol):
         max_message_bytes: int,
         patience: Patience,
         changed: Callable[["GrpcConnection"], None],
+        admits: Callable[["GrpcConnection", bytes], bool],
     ) -> None:
-        """Serve `methods` by path; `changed` hears when it begins, is idle and is closed."""
+        """Serve `methods` by path.
+
+        `changed` hears when it begins, is idle and is closed; a call of a path that `admits`
+        refuses ends the connection.
+        """
         self.calls: dict[int, Call] = {}
         self.closed = False
         self._methods = methods
         self._max_message_bytes = max_message_bytes
         self._changed = changed
+        self._admits = admits
         self._patience = patience
         self._keep_alive: KeepAlive | None = None
         self._http2 = _new_http2(stream_window(max_message_bytes))
@@ -204,13 +210,17 @@ class GrpcConnection(asyncio.Protocol):
             return
         self._last_id = stream_id
         headers = dict(event.headers)
+        path = headers.get(b":path", b"")
+        if not self._admits(self, path):
+            self.abort()
+            return
         if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
             self._http2.send_headers(stream_id, _NOT_GRPC, end_stream=True)
             self._reset(stream_id, ErrorCodes.NO_ERROR)
             return
         call = Call(self, stream_id, max_message_bytes=self._max_message_bytes)
         self.calls[stream_id] = call
-        method = self._methods.get(headers.get(b":path", b""))
+        method = self._methods.get(path)
         if method is None:
             call.finish(UNIMPLEMENTED, "there is no such method")
         else:

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from routewright.gateway._proto.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from routewright.gateway.grpc_calls import INTERNAL, NOT_FOUND, Call, CallRefused, Method
 
+HEALTH_PATH = b"/grpc.health.v1.Health/"
 _Status = HealthCheckResponse.ServingStatus
 
 
@@ -23,8 +24,7 @@ class Health:
 
     def methods(self) -> dict[bytes, Method]:
         """By path."""
-        service = b"/grpc.health.v1.Health/"
-        return {service + b"Check": self._check, service + b"Watch": self._watch}
+        return {HEALTH_PATH + b"Check": self._check, HEALTH_PATH + b"Watch": self._watch}
 
     def set(self, service: str, *, serving: bool) -> None:
         """Tell whoever watches `service`, and whoever asks from now on."""

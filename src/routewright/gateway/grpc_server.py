@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from routewright.gateway.grpc_calls import Method
 from routewright.gateway.grpc_connection import GrpcConnection
+from routewright.gateway.grpc_health import HEALTH_PATH
 from routewright.gateway.grpc_keepalive import Patience
 from routewright.gateway.settings import ExtProcConnections
 
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 _CLOSING_S = 1.0
 """How long what was written may take to leave the sockets."""
+_EXTRA_CONNECTIONS = 16
+"""Beyond the limit, for health checks only: who cannot ask a busy gateway restarts it."""
 
 
 class GrpcServer:
@@ -33,6 +36,8 @@ class GrpcServer:
         self._methods = methods
         self._max_message_bytes = max_message_bytes
         self._connections: set[GrpcConnection] = set()
+        self._extra: set[GrpcConnection] = set()
+        """Those of them that are beyond the limit."""
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
 
@@ -83,23 +88,46 @@ class GrpcServer:
                 ping_after_s=limits.ping_after_s, ping_timeout_s=limits.ping_timeout_s
             ),
             changed=self._note,
+            admits=self._admits,
         )
 
     def _note(self, connection: GrpcConnection) -> None:
         if connection.closed:
             self._connections.discard(connection)
-        elif connection in self._connections or self._has_room():
-            self._connections.add(connection)
-        else:
-            connection.abort()
+            self._extra.discard(connection)
+        elif connection not in self._connections:
+            self._take(connection)
         self._changed.set()
 
+    def _take(self, connection: GrpcConnection) -> None:
+        if self._has_room():
+            self._connections.add(connection)
+        elif len(self._extra) < _EXTRA_CONNECTIONS:
+            self._connections.add(connection)
+            self._extra.add(connection)
+        else:
+            self._say_full()
+            connection.abort()
+
+    def _admits(self, connection: GrpcConnection, path: bytes) -> bool:
+        if connection not in self._extra or path.startswith(HEALTH_PATH):
+            return True
+        if self._has_room():
+            self._extra.discard(connection)
+            return True
+        self._say_full()
+        return False
+
     def _has_room(self) -> bool:
-        was_full, limit = self._is_full, self._limits.max_connections
-        self._is_full = len(self._connections) >= limit
-        if self._is_full and not was_full:  # said once, however many are refused in a row
+        has_room = len(self._connections) - len(self._extra) < self._limits.max_connections
+        self._is_full &= not has_room
+        return has_room
+
+    def _say_full(self) -> None:
+        if not self._is_full:  # said once, however many are refused in a row
+            limit = self._limits.max_connections
             logger.warning("gRPC connections refused max_connections=%d", limit)
-        return not self._is_full
+        self._is_full = True
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         while not reached():

@@ -65,7 +65,8 @@ class ExtProcConnections:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     max_connections: int = 1000
-    """Health checks counted in; a further one is closed at once."""
+    """Health checks counted in. On 16 more only the health may be asked; what is beyond is
+    closed at once."""
     ping_after_s: float = 30.0
     """Silence after which a peer is asked for a sign of life (HTTP/2 PING)."""
     ping_timeout_s: float = 10.0

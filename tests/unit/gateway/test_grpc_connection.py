@@ -112,7 +112,11 @@ METHODS = {b"/echo": echo, b"/fail": fail, b"/watch": watch}
 def play(scene: Callable[[Client], Awaitable[None]], patience: Patience = PATIENCE) -> None:
     async def run() -> None:
         connection = GrpcConnection(
-            METHODS, max_message_bytes=MAX_BYTES, patience=patience, changed=lambda _: None
+            METHODS,
+            max_message_bytes=MAX_BYTES,
+            patience=patience,
+            changed=lambda _: None,
+            admits=lambda *_: True,
         )
         await scene(Client(connection))
         connection.connection_lost(None)
