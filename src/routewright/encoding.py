@@ -11,6 +11,7 @@ import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, overload
@@ -22,12 +23,15 @@ from tokenizers import Tokenizer
 
 from routewright.config import STRICT
 from routewright.errors import BundleError
+from routewright.plain_words import PlainWords
 
 IntArray = NDArray[np.int64]
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _COMPOSES = re.compile("[\u1160-\u11ff\ud7b0-\ud7fb\uff9e\uff9f]")
 """Vowels and finals of a Korean syllable in parts, and Japanese marks of half width: no
 combining marks by their category, but composed with the character before them."""
+_PLAIN_CHARACTERS = 4096
+"""Longer texts take so long that other threads should not have to wait for Python."""
 _STRETCH_CHARACTERS = 65_536
 """Longer texts are tokenised in stretches: a tokenizer takes 160 bytes for each character."""
 
@@ -126,8 +130,11 @@ class TextEncoder:
         """Tokenise `text` whole and lay windows over it."""
         if len(text) > _STRETCH_CHARACTERS:
             return self._encode_long(text)
-        encoding = self.tokenizer.encode(_without_surrogates(text), add_special_tokens=False)
-        return self._finish(text, encoding)
+        if len(text) <= _PLAIN_CHARACTERS and self._plain_words is not None:
+            plain = self._plain_words.encode(text)
+            if plain is not None:
+                return self._windowed(*plain)
+        return self._finish(text, self._tokenize(text))
 
     def encode_batch(self, texts: Sequence[str]) -> list[EncodedText]:
         """Like `encode` for many texts, on all cores."""
@@ -158,6 +165,16 @@ class TextEncoder:
             mask_BT[i, : lengths[i]] = 1
         return input_ids_BT, mask_BT
 
+    @cached_property
+    def _plain_words(self) -> PlainWords | None:
+        return PlainWords.of(self.tokenizer)
+
+    def _tokenize(self, text: str) -> Any:
+        # Not `encode`, which stops all other threads of Python until it is done.
+        return self.tokenizer.encode_batch(
+            [_without_surrogates(text)], add_special_tokens=False
+        )[0]
+
     def _finish(self, text: str, encoding: Any) -> EncodedText:
         return self._windowed(encoding.ids, _places(text, encoding))
 
@@ -165,9 +182,7 @@ class TextEncoder:
         ids, offsets = array("i"), Offsets()
         for begin, end in stretches(text, _STRETCH_CHARACTERS):
             piece = text[begin:end]
-            encoding = self.tokenizer.encode(
-                _without_surrogates(piece), add_special_tokens=False
-            )
+            encoding = self._tokenize(piece)
             ids.extend(encoding.ids)
             offsets.extend((begin + s, begin + e) for s, e in _places(piece, encoding))
         return self._windowed(ids, offsets)

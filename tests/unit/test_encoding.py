@@ -1,6 +1,7 @@
 """Windows cover every token once, and offsets point into the text whatever its script."""
 
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +129,24 @@ def test_stretches_cover_a_text(text: str, longest: int) -> None:
     assert "".join(text[start:end] for start, end in ranges) == text
     assert all(0 < end - start <= longest for start, end in ranges if text)
     assert [end for _, end in ranges[:-1]] == [start for start, _ in ranges[1:]]
+
+
+def test_other_threads_go_on_while_a_long_text_is_tokenised() -> None:
+    encoder, turns, stop = tiny_encoder(), [0], threading.Event()
+
+    def count() -> None:
+        while not stop.wait(0.001):
+            turns[0] += 1
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    try:
+        while not turns[0]:
+            stop.wait(0.001)
+        encoding = encoder._tokenize("some words " * 20_000)
+        during = turns[0]
+    finally:
+        stop.set()
+        counter.join()
+    assert len(encoding.ids) == 180_000
+    assert during > 5
