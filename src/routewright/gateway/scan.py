@@ -39,8 +39,8 @@ class Scan:
     signals: Signals
     spans: tuple[tuple[Span, ...], ...]
     """Personal data in each text of the request, in the order of `RequestFacts.texts`."""
-    embedding: FloatArray | None
-    """Of the text that routes, ``(H,)``."""
+    routing: Classified | None
+    """What it says about the text that routes."""
     num_texts: int
     """Classified for this request."""
     num_tokens: int
@@ -48,6 +48,11 @@ class Scan:
     """Of the text that took longest: ``tokenize``, ``queue``, ``inference``, ``decode``."""
     timed_out: frozenset[str] = frozenset()
     """Guards whose latency budget ran out."""
+
+    @property
+    def embedding(self) -> FloatArray | None:
+        """Of the text that routes, ``(H,)``."""
+        return None if self.routing is None else self.routing.embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +274,7 @@ def _amount(
             failure="; ".join(sorted(found.failures)) or known.failure,
         ),
         spans=of_texts,
-        embedding=None if routing is None else routing.embedding,
+        routing=routing,
         num_texts=len(found.answers),
         num_tokens=sum(given.num_tokens for given in found.answers.values()),
         timings_s=_slowest(found.answers.values()),

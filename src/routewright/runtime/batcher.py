@@ -31,6 +31,8 @@ _INLINE_CHARACTERS = 4096
 """Texts up to this length are tokenised on the event loop, without a hand-over to a thread."""
 _CHARACTERS_PER_TOKEN = 4
 """Counts a text against the queue until it is tokenised."""
+_CROWD = 32
+"""Texts not answered yet, from which on a batch is handed over before a worker is free."""
 _SMOOTHING = 0.2
 """Weight of the newest batch in the measured token rate."""
 
@@ -41,9 +43,9 @@ class BatcherConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    max_batch_tokens: int = 1024
-    """Of one forward pass, padding included; one window runs however long. On few cores larger
-    batches are no quicker a token, and a text that arrives waits longer."""
+    max_batch_tokens: int = 512
+    """Of one forward pass, padding included; one window runs however long. Larger batches take
+    longer a token, as they leave a core's cache, and a text that arrives waits longer."""
     max_wait_s: float = 0.25
     """Shorter texts go first until a longer one has waited this long."""
     max_queue_tokens: int = 131_072
@@ -253,10 +255,10 @@ class Batcher:
             asyncio.get_running_loop().call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
-        """Give every free worker a batch."""
+        """Give every free worker a batch, and all of them one in advance in a crowd."""
         self._scheduled = False
         loop = asyncio.get_running_loop()
-        while self._num_running < self._num_workers and not self._closed:
+        while self._num_running < self._num_wanted and not self._closed:
             windows = next_batch(self._jobs, self._rule, perf_counter())
             if not windows:
                 return
@@ -265,12 +267,22 @@ class Batcher:
             self._num_running += 1
             self._workers.run(work, loop)
 
+    @property
+    def _num_wanted(self) -> int:
+        """Batches that should be with the workers.
+
+        One more than run spares a worker the wait for this loop. No text can overtake it any
+        more, which only in a crowd makes no difference.
+        """
+        return self._num_workers + (len(self._jobs) >= _CROWD)
+
     def _finish(self, work: Work, exc: BaseException | None) -> None:
         self._num_running -= 1
         if self._jobs:
             self._schedule()
         if exc is None:
-            self._count(work)
+            if work.windows:
+                self._count(work)
             return
         # Its message may quote a text, and so may its traceback.
         frame = traceback.extract_tb(exc.__traceback__)[-1]

@@ -238,8 +238,7 @@ class Classifier:
         if len(outputs) > 1:
             sizes_W = np.array([max(end - start, 1) for start, end in encoded.windows])
             total_H = sizes_W @ np.stack([output[EMBEDDING] for output in outputs])
-        norm = float(np.sqrt(total_H @ total_H))
-        return RawOutput(encoded, sequence, token, total_H / max(norm, 1e-12), *times)
+        return RawOutput(encoded, sequence, token, total_H, *times)
 
 
 def _heads(bundle: Bundle, precision: str) -> dict[str, Head]:

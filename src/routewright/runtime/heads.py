@@ -32,6 +32,12 @@ WindowOutput = Mapping[str, FloatArray]
 """By output of the graph: ``(C,)`` or ``(T, K)`` of one window, special tokens removed."""
 
 
+def of_length_1(vector_H: FloatArray) -> FloatArray:
+    """`vector_H` in its own direction."""
+    unit_H: FloatArray = vector_H / max(float(np.sqrt(vector_H @ vector_H)), 1e-12)
+    return unit_H
+
+
 @dataclass(frozen=True, slots=True)
 class RawOutput:
     """What the model gave for one text, before calibration and decoding."""
@@ -42,8 +48,8 @@ class RawOutput:
     token_logits: Mapping[str, FloatArray]
     """``(num_tokens, K)`` by token task: windows stitched, special tokens removed. None of a
     long text that was decoded as its windows came."""
-    embedding: FloatArray
-    """``(H,)``, of length 1: mean of the windows, weighted by their tokens."""
+    direction_H: FloatArray
+    """Mean token vector of the windows, weighted by their tokens; of any length."""
     tokenize_ms: float
     """Equal share of the call."""
     inference_ms: float
@@ -52,6 +58,11 @@ class RawOutput:
     """By token task without logits, what its decoder found."""
     decode_ms: float = 0.0
     """Spent on that."""
+
+    @property
+    def embedding(self) -> FloatArray:
+        """``(H,)``, of length 1: mean of the windows, weighted by their tokens."""
+        return of_length_1(self.direction_H)
 
     @property
     def is_long(self) -> bool:

@@ -61,12 +61,10 @@ class LongText:
         if self._failure is not None:
             raise self._failure
         assert self._num_taken == len(self._alike), "a window is missing"
-        norm = float(np.sqrt(self._total_H @ self._total_H))
-        embedding_H = self._total_H / max(norm, 1e-12)
         decoded = {name: reader.finish() for name, reader in self._readers.items()}
         decode_ms = self._decode_s * 1000
         return RawOutput(
-            self._encoded, self._logits, {}, embedding_H, *times, decoded, decode_ms
+            self._encoded, self._logits, {}, self._total_H, *times, decoded, decode_ms
         )
 
     def _advance(self, outputs: dict[int, WindowOutput]) -> None:

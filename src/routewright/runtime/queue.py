@@ -18,6 +18,8 @@ _LOOKAHEAD = 1024
 """Texts considered for a batch, so that choosing stays cheap however many wait."""
 _REMEMBERED = 64
 """Windows whose like is looked for, as the output of each has to be kept until then."""
+_CHEAP_TOKENS = 16
+"""Padding that costs less than another pass does, whatever its tokens."""
 _WAITS_SINCE, _WAITING_TOKENS = attrgetter("waits_since"), attrgetter("waiting_tokens")
 
 
@@ -163,7 +165,8 @@ def next_batch(jobs: Iterable[Job], rule: BatchRule, now: float) -> list[tuple[J
         new_longest = max(longest, size)
         for _ in range(job.num_waiting):
             padded = new_longest * (len(batch) + 1)
-            too_sparse = used + size < padded * (1 - rule.max_padding)
+            most_padding = max(padded * rule.max_padding, _CHEAP_TOKENS)
+            too_sparse = padded - used - size > most_padding
             if batch and (padded > rule.max_batch_tokens or too_sparse):
                 break
             batch.append((job, job.take(now)))

@@ -11,6 +11,7 @@ from time import perf_counter
 from routewright.decoding import FloatArray
 from routewright.runtime.answers import Answer
 from routewright.runtime.classifier import Classifier
+from routewright.runtime.heads import of_length_1
 from routewright.runtime.queue import Job
 
 _LOCK = threading.Lock()
@@ -23,10 +24,15 @@ class Classified:
 
     answer: Answer
     """Its ``timings_ms`` also has ``queue``."""
-    embedding: FloatArray
-    """``(H,)``, of length 1."""
+    direction_H: FloatArray
+    """See `RawOutput`."""
     num_tokens: int
     """Of the text, special tokens not counted."""
+
+    @property
+    def embedding(self) -> FloatArray:
+        """``(H,)``, of length 1."""
+        return of_length_1(self.direction_H)
 
 
 @dataclass(slots=True)
@@ -35,9 +41,11 @@ class Work:
 
     classifier: Classifier
     windows: list[tuple[Job, int]]
+    """Of texts that somebody waits for, once it has run."""
     answers: dict[int, Classified | Exception] = field(default_factory=dict)
     """By position in `windows`, of texts that this batch completed."""
     inference_s: float = 0.0
+    handed_over: float = field(default_factory=perf_counter)
 
     @property
     def num_tokens(self) -> int:
@@ -46,7 +54,13 @@ class Work:
 
     def run(self) -> None:
         """In a worker: one forward pass, then the answers of the texts it completed."""
+        self.windows = [place for place in self.windows if not place[0].dropped]
+        if not self.windows:
+            return
         started = perf_counter()
+        for job, number in self.windows:
+            if number == job.running[0]:
+                job.queue_s += started - self.handed_over
         outputs = self.classifier.run_windows([(job.encoded, n) for job, n in self.windows])
         self.inference_s = perf_counter() - started
         share_ms = self.inference_s * 1000 / len(outputs)
@@ -127,4 +141,5 @@ def _classified(classifier: Classifier, jobs: list[Job]) -> Iterator[Classified]
             "total": answer.timings_ms["total"] + job.queue_s * 1000,
         }
         timed = replace(answer, timings_ms=timings_ms)
-        yield Classified(timed, raw.embedding, len(raw.encoded.offsets))
+        # A copy: what is remembered of a text must not keep those that ran beside it.
+        yield Classified(timed, raw.direction_H.copy(), len(raw.encoded.offsets))
