@@ -1,7 +1,6 @@
 """Our gRPC server against the real client, and against bytes that no client should send."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -12,142 +11,36 @@ from hpack import Decoder
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
-    Frame,
     GoAwayFrame,
     HeadersFrame,
     PingFrame,
     PushPromiseFrame,
     RstStreamFrame,
     SettingsFrame,
-    WindowUpdateFrame,
+)
+from tests.grpc_parts import (
+    ACK,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    LARGEST,
+    LIMIT,
+    PREFACE,
+    SOON_S,
+    Frames,
+    Methods,
+    channel,
+    initial_window,
+    message,
+    opened,
+    play,
+    raw,
+    window_update,
 )
 
-from routewright.gateway.grpc_calls import Call
-from routewright.gateway.grpc_health import Health
 from routewright.gateway.grpc_server import GrpcServer
-from routewright.gateway.settings import ExtProcConnections
 
-LIMIT = 1024 * 1024
-END_STREAM, ACK, END_HEADERS = 1, 1, 4
-SOON_S = 5.0
-HEADERS = b"".join(
-    b"\x00" + bytes((len(name),)) + name + bytes((len(value),)) + value
-    for name, value in ((b":path", b"/t/Echo"), (b"content-type", b"application/grpc"))
-)
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-LARGEST = 2**31 - 1
 PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, ENHANCE_YOUR_CALM = 1, 3, 6, 11
-
-
-def raw(kind: type[Frame], flags: int, stream_id: int, payload: bytes = b"") -> bytes:
-    """A frame with whatever payload, sound or not."""
-    head = len(payload).to_bytes(3, "big") + bytes((kind.type or 0, flags))
-    return head + stream_id.to_bytes(4, "big") + payload
-
-
-def opened(stream_id: int, block: bytes = HEADERS) -> bytes:
-    return raw(HeadersFrame, END_HEADERS, stream_id, block)
-
-
-def window_update(stream_id: int, size: int) -> bytes:
-    return raw(WindowUpdateFrame, 0, stream_id, size.to_bytes(4, "big"))
-
-
-def initial_window(size: int) -> bytes:
-    return raw(SettingsFrame, 0, 0, b"\x00\x04" + size.to_bytes(4, "big"))
-
-
-def message(data: bytes) -> bytes:
-    return b"\x00" + len(data).to_bytes(4, "big") + data
-
-
-class Frames:
-    """What a server sends, frame by frame."""
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self.seen: list[Frame] = []
-        self._reader = reader
-
-    async def next(self) -> bool:
-        """Read one more; False at the end."""
-        try:
-            frame, length = Frame.parse_frame_header(
-                memoryview(await self._reader.readexactly(9))
-            )
-        except asyncio.IncompleteReadError:
-            return False
-        frame.parse_body(memoryview(await self._reader.readexactly(length)))
-        self.seen.append(frame)
-        return True
-
-    def of(self, kind: type[Frame]) -> list[Any]:
-        return [f for f in self.seen if isinstance(f, kind) and "ACK" not in f.flags]
-
-    async def until(self, kind: type[Frame], num: int) -> list[Any]:
-        while len(self.of(kind)) < num:
-            assert await self.next()
-        return self.of(kind)
-
-
-class Methods:
-    """What is served, and what became of it."""
-
-    def __init__(self) -> None:
-        self.health = Health()
-        self.waiting = asyncio.Event()
-        self.cancelled = asyncio.Event()
-
-    async def echo(self, call: Call) -> None:
-        while (data := await call.read()) is not None:
-            call.write(data)
-
-    async def twice(self, call: Call) -> None:
-        data = await call.read() or b""
-        call.write(data, data)
-
-    async def fail(self, call: Call) -> None:
-        raise RuntimeError(f"quotes {await call.read()!r}")
-
-    async def wait(self, call: Call) -> None:
-        call.cancel_at_end = True
-        self.waiting.set()
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-
-    def by_path(self) -> dict[bytes, Any]:
-        own = {"Echo": self.echo, "Twice": self.twice, "Fail": self.fail, "Wait": self.wait}
-        paths = {f"/t/{name}".encode(): method for name, method in own.items()}
-        return {**paths, **self.health.methods()}
-
-
-Scene = Callable[[Methods, GrpcServer, int], Awaitable[None]]
-
-
-def play(scene: Scene, **limits: Any) -> None:
-    async def run() -> None:
-        methods = Methods()
-        server = GrpcServer(
-            methods.by_path(),
-            max_message_bytes=LIMIT,
-            connections=ExtProcConnections(**limits),
-        )
-        port = await server.start("127.0.0.1", 0)
-        try:
-            await asyncio.wait_for(scene(methods, server, port), 2 * SOON_S)
-        finally:
-            await asyncio.wait_for(server.stop(0.0), SOON_S)
-
-    asyncio.run(run())
-
-
-def channel(port: int) -> Any:
-    # Else channels to one address share their connection.
-    own = ("grpc.use_local_subchannel_pool", 1)
-    given = [("grpc.max_receive_message_length", -1), own]
-    return grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=given)
 
 
 async def status_of(call: Any) -> grpc.StatusCode:
@@ -358,90 +251,3 @@ def test_a_drain_serves_a_call_that_crosses_it_on_an_idle_connection() -> None:
         writer.close()
 
     play(scene)
-
-
-def test_a_connection_too_many_is_closed_and_taken_when_another_has_gone(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def is_served(port: int) -> bool:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        data = raw(DataFrame, END_STREAM, 1, message(b"x"))
-        writer.write(PREFACE + raw(SettingsFrame, 0, 0) + opened(1) + data)
-        frames = Frames(reader)
-        try:
-            while await frames.next():
-                if frames.of(DataFrame):
-                    return True
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
-        return False
-
-    async def scene(_: Methods, __: GrpcServer, port: int) -> None:
-        async with channel(port) as first, channel(port) as second:
-            for client in (first, second):
-                assert await client.unary_unary("/t/Echo")(b"x") == b"x"
-            assert [await is_served(port) for _ in range(5)] == [False] * 5
-            assert await first.unary_unary("/t/Echo")(b"y") == b"y"
-        async with asyncio.timeout(SOON_S):
-            while not await is_served(port):
-                await asyncio.sleep(0.01)
-
-    play(scene, max_connections=2)
-    (refusal,) = (r.message for r in caplog.records if "refused" in r.message)
-    assert "max_connections=2" in refusal
-
-
-def test_the_health_of_a_full_server_can_be_asked_and_nothing_else() -> None:
-    async def scene(methods: Methods, _: GrpcServer, port: int) -> None:
-        methods.health.set("", serving=True)
-        async with channel(port) as served:
-            assert await served.unary_unary("/t/Echo")(b"x") == b"x"
-            async with channel(port) as probe:
-                health: Any = health_pb2_grpc.HealthStub(probe)
-                for _again in range(2):
-                    answer = await health.Check(health_pb2.HealthCheckRequest())
-                    assert answer.status == health_pb2.HealthCheckResponse.SERVING
-                assert not methods.waiting.is_set()
-                with pytest.raises(grpc.aio.AioRpcError) as refused:
-                    await probe.unary_unary("/t/Wait")(b"x")
-                assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-                assert not methods.waiting.is_set()
-            assert await served.unary_unary("/t/Echo")(b"y") == b"y"
-
-    play(scene, max_connections=1)
-
-
-def test_a_probe_takes_the_place_of_a_connection_that_has_gone() -> None:
-    async def scene(_: Methods, server: GrpcServer, port: int) -> None:
-        first_reader, first = await asyncio.open_connection("127.0.0.1", port)
-        first.write(PREFACE + raw(SettingsFrame, 0, 0))
-        await Frames(first_reader).until(SettingsFrame, 1)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(PREFACE + raw(SettingsFrame, 0, 0))
-        frames = Frames(reader)
-        await frames.until(SettingsFrame, 1)  # it is taken, beyond the limit
-        first.close()
-        while len(server._connections) > 1:
-            await asyncio.sleep(0)
-        writer.write(opened(1) + raw(DataFrame, END_STREAM, 1, message(b"x")))
-        (answer,) = await frames.until(DataFrame, 1)
-        assert answer.data == message(b"x")
-        writer.close()
-
-    play(scene, max_connections=1)
-
-
-def test_room_for_probes_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    async def scene(_: Methods, __: GrpcServer, port: int) -> None:
-        clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(18)]
-        readers = [client[0] for client in clients]
-        for reader in readers[:-1]:
-            assert await reader.readexactly(9)
-        assert await readers[-1].read() == b""
-        for _reader, writer in clients:
-            writer.close()
-
-    play(scene, max_connections=1)
-    assert [r.message for r in caplog.records if "refused" in r.message]
