@@ -168,7 +168,7 @@ def next_batch(jobs: Iterable[Job], rule: BatchRule, now: float) -> list[tuple[J
             most_padding = max(padded * rule.max_padding, _CHEAP_TOKENS)
             too_sparse = padded - used - size > most_padding
             if batch and (padded > rule.max_batch_tokens or too_sparse):
-                break
+                return batch  # the others fit hardly better, and they may be a thousand
             batch.append((job, job.take(now)))
             longest, used = new_longest, used + size
     return batch
