@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
+from routewright.confidence import BetaCalibration
 from routewright.config import STRICT
 from routewright.errors import ConfigError, DataError
 from routewright.metrics import Curve, curve
@@ -76,6 +77,9 @@ class TaskCalibration:
     """Scores at or above it count; None leaves the decision to the highest probability."""
     operating_point: OperatingPoint | None = None
     """Where `threshold` comes from; None when it was set by hand or there is none."""
+    confidence: BetaCalibration | None = None
+    """What the highest probability of a sequence task becomes after the temperature; None
+    leaves it."""
     min_score: float = 0.0
     """Entities of a token task with a lower score, in [0, 1), are dropped."""
 

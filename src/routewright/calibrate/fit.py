@@ -19,6 +19,7 @@ from routewright.calibration import (
     threshold_for_precision,
     threshold_for_recall,
 )
+from routewright.confidence import fit_confidence
 from routewright.data.examples import Example, SequenceExample, TokenExample
 from routewright.errors import ConfigError, DataError, TaskError
 from routewright.labels import Span, encode_bio
@@ -129,6 +130,9 @@ def _fit_sequence(
 ) -> TaskCalibration:
     """Temperature on the text's combined probabilities, threshold on calibrated ones.
 
+    Between them the confidence of a task without a positive label; a detector's probability
+    decides by its threshold and is calibrated by the temperature alone.
+
     Serving divides each window's logits before windows combine. For texts of one window, and
     for the `maximum` rule, that equals dividing the combined log probabilities; for the mean of
     several windows it is close to it.
@@ -138,14 +142,17 @@ def _fit_sequence(
         np.log(np.maximum(combined_NC, _MIN_PROBABILITY)), label_ids_N
     )
     calibration = TaskCalibration(temperature=temperature)
+    probabilities_NC = Head(head.task, calibration).all_probabilities(raws)
+    if head.positive_id is None:
+        is_right_N = probabilities_NC.argmax(axis=1) == label_ids_N
+        confidence = fit_confidence(probabilities_NC.max(axis=1), is_right_N)
+        calibration = replace(calibration, confidence=confidence)
+        if confidence is not None:
+            probabilities_NC = confidence.apply(probabilities_NC)
     if target is None:
         return calibration
-    calibrated = Head(head.task, calibration, head.decoder)
-    probabilities_NC = np.stack([calibrated.probabilities(raw) for raw in raws])
     point = _sequence_point(head, probabilities_NC, label_ids_N, target)
-    return TaskCalibration(
-        temperature=temperature, threshold=point.threshold, operating_point=point
-    )
+    return replace(calibration, threshold=point.threshold, operating_point=point)
 
 
 def _sequence_point(

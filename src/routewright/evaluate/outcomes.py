@@ -46,7 +46,8 @@ class SequenceOutcome:
         self.probabilities_NC = np.zeros((len(examples), num_labels))
         self._untempered_NC = np.zeros((len(examples), num_labels))
         self.label_ids_N = np.array([view.labels.id(view.label(e.label)) for e in examples])
-        self._untempered = replace(head, calibration=replace(head.calibration, temperature=1.0))
+        uncalibrated = replace(head.calibration, temperature=1.0, confidence=None)
+        self._untempered = replace(head, calibration=uncalibrated)
         names = [view.labels.id(view.label(name)) for name in head.task.labels]
         self._merge_CC = np.eye(num_labels)[names]
 

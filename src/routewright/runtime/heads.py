@@ -103,8 +103,14 @@ class Head:
     def all_probabilities(self, raws: Sequence[RawOutput]) -> FloatArray:
         """Calibrated probabilities ``(B, C)`` of whole texts, float64, for a sequence task.
 
-        The temperature applies to each window; then windows combine by the task's rule.
+        The temperature applies to each window; then windows combine by the task's rule, and
+        the confidence of the result is calibrated.
         """
+        combined_BC = self._tempered(raws)
+        confidence = self.calibration.confidence
+        return combined_BC if confidence is None else confidence.apply(combined_BC)
+
+    def _tempered(self, raws: Sequence[RawOutput]) -> FloatArray:
         pieces = [raw.sequence_logits[self.task.name] for raw in raws]
         logits_WC = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         logits_WC = logits_WC.astype(np.float64)

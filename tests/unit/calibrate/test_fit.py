@@ -8,15 +8,20 @@ import pytest
 from tests.tiny import write_tiny_bundle
 
 from routewright.bundle import Bundle
-from routewright.calibrate import calibrate, recalibrate
+from routewright.calibrate import calibrate, fit_calibration, recalibrate
 from routewright.calibration import TaskCalibration, parse_target
+from routewright.confidence import BetaCalibration
 from routewright.data.examples import SequenceExample, TokenExample
+from routewright.encoding import EncodedText
 from routewright.errors import BundleError, ConfigError, DataError, TaskError
 from routewright.labels import Span
 from routewright.metrics import sequence_report
 from routewright.runtime.classifier import Classifier
-from routewright.runtime.heads import Head
+from routewright.runtime.heads import Head, RawOutput
 from routewright.tag_search import Transitions
+from routewright.tasks import Task
+
+PRECISION = parse_target("topic.precision=0.9")
 
 ATTACKS = [
     SequenceExample(text, label)
@@ -192,3 +197,27 @@ def test_no_calibration_is_written_to_a_model_that_took_the_place_of_its_own(
     with pytest.raises(BundleError, match="was replaced by another model in the meantime"):
         recalibrate(path, "attack", ATTACKS, progress=meanwhile)
     assert Bundle.open(path).calibration("fp32")["attack"] == TaskCalibration()
+
+
+def test_a_threshold_is_fitted_to_the_calibrated_confidences_that_it_will_meet() -> None:
+    """Scores that say too much where they are high, as if fitted to fewer wrong answers."""
+    rng = np.random.default_rng(5)
+    task = Task(name="topic", kind="sequence", labels=("a", "b", "c"))
+    logits = rng.normal(size=(3000, 3)) * 4
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    honest = BetaCalibration(a=0.5, b=0.1, c=1.0).apply(shares)
+    ids = [rng.choice(3, p=row / row.sum()) for row in honest]
+    examples = [SequenceExample(str(i), task.labels[label]) for i, label in enumerate(ids)]
+    encoded = EncodedText([5], [(0, 1)], [(0, 1)])
+    raws = [RawOutput(encoded, {"topic": row[None]}, {}, np.ones(2), 0, 0) for row in logits]
+    fitted = fit_calibration(Head(task, TaskCalibration()), raws, examples, PRECISION)
+    assert fitted.confidence is not None
+    head = Head(task, fitted)
+    answers = head.answers(raws)
+    taken = [
+        a.label == e.label for a, e in zip(answers, examples, strict=True) if not a.abstained
+    ]
+    assert fitted.operating_point is not None
+    assert sum(taken) / len(taken) == fitted.operating_point.achieved >= PRECISION.goal
+    confidences = np.array([answer.confidence for answer in answers])
+    assert np.abs(confidences - honest.max(axis=1)).mean() < 0.02

@@ -1,0 +1,143 @@
+"""Beta calibration of the highest probability: how often answers of that confidence are right.
+
+One temperature cannot mend a head that doubts its hesitant answers too much and its sure ones
+too little. Two powers and a factor can: odds ``exp(c) * p^a / (1 - p)^b``.
+
+Source: Kull, Silva Filho and Flach 2017, "Beta calibration", AISTATS; of the top label alone:
+Gupta and Ramdas 2022, https://arxiv.org/abs/2107.08353.
+
+Shape letters: N = examples, B = batch, C = classes, F = features.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+
+from routewright.config import STRICT
+
+Array = NDArray[np.float64]
+
+_NEARLY_1 = 1 - 1e-9
+_IDENTITY_F = np.array([1.0, 1.0, 0.0])
+_PRIOR = 1.0
+"""Weight, in squared deviations, of leaving confidences alone: few examples change little."""
+_NUM_FOLDS = 5
+_MOST_STEPS = 50
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetaCalibration:
+    """From the highest probability of an answer to the share of right ones; never falling."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    a: float
+    """Power of the probability in the odds; >= 0."""
+    b: float
+    """Power of one over its complement in the odds; >= 0."""
+    c: float
+    """Added to the log odds."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.a < math.inf and 0 <= self.b < math.inf and math.isfinite(self.c)):
+            raise ValueError(f"needs a >= 0, b >= 0 and a finite c, found {self}")
+
+    def apply(self, probabilities_BC: NDArray[np.floating]) -> Array:
+        """Probabilities ``(B, C)`` with the highest calibrated; the others keep their ratios.
+
+        The highest one stays the highest, so no answer changes.
+        """
+        ordered_BC = np.partition(probabilities_BC, -2, axis=-1)
+        top_B, second_B = ordered_BC[:, -1], ordered_BC[:, -2]
+        rest_B = np.maximum(1 - top_B, 1 - _NEARLY_1)
+        log_odds_B = _features(top_B) @ np.array([self.a, self.b, self.c])
+        # Below this share the second label would overtake.
+        least_B = (second_B + 1e-12) / (rest_B + second_B)
+        share_B = np.maximum(_sigmoid(log_odds_B), least_B)
+        scale_B = (1 - share_B) / rest_B
+        result_BC: Array = probabilities_BC * scale_B[:, None]
+        result_BC[np.arange(len(result_BC)), probabilities_BC.argmax(axis=-1)] = share_B
+        result_BC /= result_BC.sum(axis=-1, keepdims=True)
+        return result_BC
+
+
+def fit_confidence(
+    confidence_N: Array, is_right_N: NDArray[np.bool_]
+) -> BetaCalibration | None:
+    """The curve of least log loss; None where it is not better on examples it has not seen.
+
+    Better means that over `_NUM_FOLDS` folds the loss falls by more than two standard errors.
+
+    Args:
+        confidence_N: highest probabilities, in (0, 1].
+        is_right_N: whether those answers are right.
+    """
+    if len(confidence_N) < 2 * _NUM_FOLDS or is_right_N.all() or not is_right_N.any():
+        return None
+    features_NF = _features(confidence_N)
+    gain_N = np.zeros(len(features_NF))
+    # Neighbours in the data, often of one source, share a fold.
+    folds_N = np.arange(len(features_NF)) * _NUM_FOLDS // len(features_NF)
+    for fold in range(_NUM_FOLDS):
+        held = folds_N == fold
+        fitted_F = _fit(features_NF[~held], is_right_N[~held])
+        gain_N[held] = _losses(features_NF[held], is_right_N[held], _IDENTITY_F)
+        gain_N[held] -= _losses(features_NF[held], is_right_N[held], fitted_F)
+    if gain_N.mean() <= 2 * gain_N.std(ddof=1) / math.sqrt(len(gain_N)):
+        return None
+    a, b, c = _fit(features_NF, is_right_N).tolist()
+    return BetaCalibration(a=a, b=b, c=c)
+
+
+def _features(confidence_N: NDArray[np.floating]) -> Array:
+    """``(N, F)``: what the log odds are linear in; of the identity, `_IDENTITY_F`."""
+    p_N = np.minimum(confidence_N, _NEARLY_1)
+    return np.stack([np.log(p_N), -np.log1p(-p_N), np.ones_like(p_N)], axis=-1)
+
+
+def _fit(features_NF: Array, is_right_N: NDArray[np.bool_]) -> Array:
+    """Newton's method on the convex loss; a power that would be negative is held at 0."""
+    free = np.array([True, True, True])
+    while True:
+        weights_F = np.where(free, _IDENTITY_F, 0.0)
+        loss = _penalised(features_NF, is_right_N, weights_F)
+        for _ in range(_MOST_STEPS):
+            share_N = _sigmoid(features_NF @ weights_F)
+            slope_F = features_NF.T @ (share_N - is_right_N)
+            slope_F += _PRIOR * (weights_F - _IDENTITY_F)
+            bend_FF = (features_NF * (share_N * (1 - share_N))[:, None]).T @ features_NF
+            bend_FF += _PRIOR * np.eye(len(_IDENTITY_F))
+            step_F = np.zeros_like(weights_F)
+            step_F[free] = np.linalg.solve(bend_FF[np.ix_(free, free)], slope_F[free])
+            # Far from the minimum the quadratic hopes for too much.
+            while _penalised(features_NF, is_right_N, weights_F - step_F) > loss + _TOLERANCE:
+                step_F /= 2
+            weights_F = weights_F - step_F
+            loss = _penalised(features_NF, is_right_N, weights_F)
+            if np.abs(step_F).max() < _TOLERANCE:
+                break
+        negative = (weights_F < 0) & np.array([True, True, False])
+        if not negative.any():
+            return weights_F
+        free &= ~negative
+
+
+def _penalised(features_NF: Array, is_right_N: NDArray[np.bool_], weights_F: Array) -> float:
+    penalty = _PRIOR / 2 * float(((weights_F - _IDENTITY_F) ** 2).sum())
+    return float(_losses(features_NF, is_right_N, weights_F).sum()) + penalty
+
+
+def _sigmoid(log_odds_N: Array) -> Array:
+    share_N: Array = (1 + np.tanh(log_odds_N / 2)) / 2
+    return share_N
+
+
+def _losses(features_NF: Array, is_right_N: NDArray[np.bool_], weights_F: Array) -> Array:
+    log_odds_N = features_NF @ weights_F
+    losses_N: Array = np.logaddexp(0.0, np.where(is_right_N, -log_odds_N, log_odds_N))
+    return losses_N
