@@ -35,8 +35,9 @@ TRAINING = ("torch", "transformers", "datasets", "peft", "sklearn", "accelerate"
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def nodes_of(path: Path) -> list[ast.AST]:
+    """A file's syntax tree, walked once for all rules."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 def place(path: Path, node: ast.AST) -> str:
@@ -53,7 +54,7 @@ def test_no_function_is_longer_than_the_limit() -> None:
     too_long = [
         f"{place(path, node)} {node.name}"
         for path in SOURCES + TESTS
-        for node in ast.walk(parsed(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno + 1 > MAX_FUNCTION_LINES
     ]
@@ -68,7 +69,7 @@ def test_imports_are_absolute() -> None:
     relative = [
         place(path, node)
         for path in SOURCES + TESTS
-        for node in ast.walk(parsed(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.ImportFrom) and node.level > 0
     ]
     assert not relative
@@ -79,7 +80,7 @@ def test_only_the_command_line_prints() -> None:
         place(path, node)
         for path in SOURCES
         if "cli" not in path.relative_to(PACKAGE).parts
-        for node in ast.walk(parsed(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"
@@ -131,7 +132,7 @@ def test_every_error_class_is_defined_in_errors() -> None:
         place(path, node)
         for path in SOURCES
         if path.name != "errors.py"
-        for node in ast.walk(parsed(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.ClassDef) and node.name.endswith("Error")
     ]
     assert not elsewhere
