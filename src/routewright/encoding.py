@@ -11,7 +11,6 @@ import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, overload
@@ -23,15 +22,12 @@ from tokenizers import Tokenizer
 
 from routewright.config import STRICT
 from routewright.errors import BundleError
-from routewright.plain_words import PlainWords
 
 IntArray = NDArray[np.int64]
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _COMPOSES = re.compile("[\u1160-\u11ff\ud7b0-\ud7fb\uff9e\uff9f]")
 """Vowels and finals of a Korean syllable in parts, and Japanese marks of half width: no
 combining marks by their category, but composed with the character before them."""
-_PLAIN_CHARACTERS = 4096
-"""Longer texts take so long that other threads should not have to wait for Python."""
 _STRETCH_CHARACTERS = 65_536
 """Longer texts are tokenised in stretches: a tokenizer takes 160 bytes for each character."""
 
@@ -130,10 +126,6 @@ class TextEncoder:
         """Tokenise `text` whole and lay windows over it."""
         if len(text) > _STRETCH_CHARACTERS:
             return self._encode_long(text)
-        if len(text) <= _PLAIN_CHARACTERS and self._plain_words is not None:
-            plain = self._plain_words.encode(text)
-            if plain is not None:
-                return self._windowed(*plain)
         return self._finish(text, self._tokenize(text))
 
     def encode_batch(self, texts: Sequence[str]) -> list[EncodedText]:
@@ -164,10 +156,6 @@ class TextEncoder:
             input_ids_BT[i, : lengths[i]] = row
             mask_BT[i, : lengths[i]] = 1
         return input_ids_BT, mask_BT
-
-    @cached_property
-    def _plain_words(self) -> PlainWords | None:
-        return PlainWords.of(self.tokenizer)
 
     def _tokenize(self, text: str) -> Any:
         # Not `encode`, which stops all other threads of Python until it is done.
