@@ -8,7 +8,8 @@ One model of a recipe against one for each task, of the same recipe cut to that 
 rows, epochs, learning rates and seed, one run each. Both answer the same rows, in processes of
 their own; differences are joint minus single, with paired bootstrap intervals over rows.
 recipes/router-minilm-small.yaml is a small budget, which compares ways of training and is no
-measure of the bundle that ships. Complete runs are not repeated, interrupted ones go on.
+measure of the bundle that ships. Complete runs are not repeated, interrupted ones go on. With
+`--joint` a run of the whole recipe, which may average several, stands for the joint model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -123,13 +124,16 @@ def main() -> None:
     parser.add_argument(
         "--name", default="joint_vs_single", help="of the record, and its place in README.md"
     )
+    parser.add_argument(
+        "--joint", type=Path, help="a complete run instead of a joint one of the recipe"
+    )
     add_recipe_option(parser)
     add_run_options(parser, "runs/budget")
     args = parser.parse_args()
     record = Record(args.name, (__doc__ or "").splitlines()[0], args, perf_counter())
     recipe = read_budget(args)
     missing: list[Variant] = []
-    joint_run = finished_run(joint(recipe), args.runs, train=args.train)
+    joint_run = args.joint or finished_run(joint(recipe), args.runs, train=args.train)
     if joint_run is None:
         missing.append(joint(recipe))
     rows: list[dict[str, Any]] = []
