@@ -33,6 +33,7 @@ from routewright.train.trainer import (
 _OF_EVERY_RUN = (
     "name",
     "num_parameters",
+    "num_trainable_parameters",
     "num_rows",
     "num_train_tokens",
     "num_examples",
