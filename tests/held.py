@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from routewright.decoding import FloatArray
 from routewright.runtime.answers import Answer
 from routewright.runtime.backend import Backend
+from routewright.runtime.batcher import Batcher
 from routewright.runtime.classifier import Classifier
 
 
@@ -54,3 +55,12 @@ async def start(work: Awaitable[Answer]) -> "asyncio.Task[Answer]":
 
 async def entered(backend: HeldBackend) -> None:
     assert await asyncio.to_thread(backend.entered.wait, 20)
+
+
+async def behind_one(
+    batcher: Batcher, backend: HeldBackend, texts: Iterable[str]
+) -> "list[asyncio.Task[Answer]]":
+    """Tasks of ``alone``, which the model holds, and of `texts`, which wait behind it."""
+    alone = await start(batcher.classify("alone"))
+    await entered(backend)
+    return [alone, *[await start(batcher.classify(text)) for text in texts]]

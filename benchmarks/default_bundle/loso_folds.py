@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.default_bundle.records import FILES
+from benchmarks.default_bundle.training_runs import cut_to_task
 
 SPLITS = ("train", "validation", "test")
 
@@ -87,18 +88,12 @@ def recipe_without(
         "load_best_model_at_end": False,
         "early_stopping_patience": 0,
     }
-    ngrams = recipe["model"].get("ngrams")
-    if ngrams is not None:
-        ngrams = {**ngrams, "tasks": [task]} if task in ngrams["tasks"] else None
-    targets = [t for t in recipe["calibration"]["targets"] if t.startswith(f"{task}.")]
     return {
-        **recipe,
+        **cut_to_task(recipe, task),
         "name": f"{task}-without-{fold.name}",
         "average": (),
-        "model": {**recipe["model"], "ngrams": ngrams},
         "tasks": {task: own},
         "train": {**recipe["train"], **settings},
-        "calibration": {**recipe["calibration"], "targets": targets},
         "export": {**recipe["export"], "int8": False, "card": None},
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.default_bundle.training_runs import Variant, tried
+from benchmarks.default_bundle.training_runs import Variant, cut_to_task, tried
 
 from routewright.config import to_plain
 from routewright.train.recipe import load_recipe
@@ -39,14 +39,7 @@ def joint(recipe: Mapping[str, Any]) -> Variant:
 def single(recipe: Mapping[str, Any], task: str) -> Variant:
     """One task, all weights; nothing else differs."""
     name = f"{task}-full"
-    tasks = {task: recipe["tasks"][task]}
-    targets = [t for t in recipe["calibration"]["targets"] if t.startswith(f"{task}.")]
-    calibration = {**recipe["calibration"], "targets": targets}
-    changes = {"name": name, "tasks": tasks, "calibration": calibration}
-    if (ngrams := recipe["model"]["ngrams"]) is not None:
-        own = {**ngrams, "tasks": [task]} if task in ngrams["tasks"] else None
-        changes["model"] = {**recipe["model"], "ngrams": own}
-    return Variant(name, {**recipe, **changes})
+    return Variant(name, {**cut_to_task(recipe, task), "name": name})
 
 
 def adapted(recipe: Mapping[str, Any], task: str) -> Variant:

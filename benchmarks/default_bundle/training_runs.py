@@ -44,6 +44,20 @@ def add_run_options(parser: argparse.ArgumentParser, runs: str) -> None:
     )
 
 
+def cut_to_task(recipe: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """The recipe with one of its tasks, and what it says of that one."""
+    ngrams = recipe["model"].get("ngrams")
+    if ngrams is not None:
+        ngrams = {**ngrams, "tasks": [task]} if task in ngrams["tasks"] else None
+    targets = [t for t in recipe["calibration"]["targets"] if t.startswith(f"{task}.")]
+    return {
+        **recipe,
+        "model": {**recipe["model"], "ngrams": ngrams},
+        "tasks": {task: recipe["tasks"][task]},
+        "calibration": {**recipe["calibration"], "targets": targets},
+    }
+
+
 def tried(recipe: Mapping[str, Any], max_steps: int | None) -> dict[str, Any]:
     """The recipe, or one that ends after `max_steps` steps."""
     if max_steps is None:

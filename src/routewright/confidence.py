@@ -22,7 +22,9 @@ from routewright.config import STRICT
 Array = NDArray[np.float64]
 
 _NEARLY_1 = 1 - 1e-9
+"""Higher probabilities count as this one, as the odds of 1 are infinite."""
 _IDENTITY_F = np.array([1.0, 1.0, 0.0])
+"""`a`, `b` and `c` that change nothing."""
 _PRIOR = 1.0
 """Weight, in squared deviations, of leaving confidences alone: few examples change little."""
 _NUM_FOLDS = 5
@@ -32,7 +34,7 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class BetaCalibration:
-    """From the highest probability of an answer to the share of right ones; never falling."""
+    """From the highest probability of an answer to the share of right ones; non-decreasing."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -101,30 +103,38 @@ def _features(confidence_N: NDArray[np.floating]) -> Array:
 
 
 def _fit(features_NF: Array, is_right_N: NDArray[np.bool_]) -> Array:
-    """Newton's method on the convex loss; a power that would be negative is held at 0."""
+    """Weights ``(F,)`` of least penalised log loss; a power never ends below 0."""
     free = np.array([True, True, True])
     while True:
-        weights_F = np.where(free, _IDENTITY_F, 0.0)
-        loss = _penalised(features_NF, is_right_N, weights_F)
-        for _ in range(_MOST_STEPS):
-            share_N = _sigmoid(features_NF @ weights_F)
-            slope_F = features_NF.T @ (share_N - is_right_N)
-            slope_F += _PRIOR * (weights_F - _IDENTITY_F)
-            bend_FF = (features_NF * (share_N * (1 - share_N))[:, None]).T @ features_NF
-            bend_FF += _PRIOR * np.eye(len(_IDENTITY_F))
-            step_F = np.zeros_like(weights_F)
-            step_F[free] = np.linalg.solve(bend_FF[np.ix_(free, free)], slope_F[free])
-            # Far from the minimum the quadratic hopes for too much.
-            while _penalised(features_NF, is_right_N, weights_F - step_F) > loss + _TOLERANCE:
-                step_F /= 2
-            weights_F = weights_F - step_F
-            loss = _penalised(features_NF, is_right_N, weights_F)
-            if np.abs(step_F).max() < _TOLERANCE:
-                break
+        weights_F = _minimum(features_NF, is_right_N, free)
         negative = (weights_F < 0) & np.array([True, True, False])
         if not negative.any():
             return weights_F
         free &= ~negative
+
+
+def _minimum(
+    features_NF: Array, is_right_N: NDArray[np.bool_], free: NDArray[np.bool_]
+) -> Array:
+    """Newton's method on the convex loss over the `free` weights; the others are 0."""
+    weights_F = np.where(free, _IDENTITY_F, 0.0)
+    loss = _penalised(features_NF, is_right_N, weights_F)
+    for _ in range(_MOST_STEPS):
+        share_N = _sigmoid(features_NF @ weights_F)
+        gradient_F = features_NF.T @ (share_N - is_right_N)
+        gradient_F += _PRIOR * (weights_F - _IDENTITY_F)
+        hessian_FF = (features_NF * (share_N * (1 - share_N))[:, None]).T @ features_NF
+        hessian_FF += _PRIOR * np.eye(len(_IDENTITY_F))
+        step_F = np.zeros_like(weights_F)
+        step_F[free] = np.linalg.solve(hessian_FF[np.ix_(free, free)], gradient_F[free])
+        # Far from the minimum the quadratic hopes for too much.
+        while _penalised(features_NF, is_right_N, weights_F - step_F) > loss + _TOLERANCE:
+            step_F /= 2
+        weights_F = weights_F - step_F
+        loss = _penalised(features_NF, is_right_N, weights_F)
+        if np.abs(step_F).max() < _TOLERANCE:
+            break
+    return weights_F
 
 
 def _penalised(features_NF: Array, is_right_N: NDArray[np.bool_], weights_F: Array) -> float:

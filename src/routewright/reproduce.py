@@ -148,8 +148,8 @@ def _overrides(plan: ReproductionPlan, ran: Recipe | None) -> list[str]:
         )
     seed = ran.seed if ran is not None and plan.seed is None else plan.seed
     # JSON is YAML, and quotes what YAML would read otherwise.
-    folder = f"data_dir={json.dumps(str(data))}"
-    return [folder] if seed is None else [folder, f"seed={seed}"]
+    data_dir = f"data_dir={json.dumps(str(data))}"
+    return [data_dir] if seed is None else [data_dir, f"seed={seed}"]
 
 
 def _check_tasks(plan: ReproductionPlan, recipe: Recipe, bundle: Bundle) -> None:

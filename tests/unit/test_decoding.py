@@ -130,17 +130,22 @@ def test_spans_survive_the_way_to_tags_and_back(
     assert places(SpanDecoder(SCHEME).decode(text, offsets, logits_TK)) == places(spans)
 
 
-@given(st.text(max_size=40), SEEDS, st.booleans())
-def test_spans_of_any_text_are_exact_sorted_and_apart(
-    text: str, seed: int, byte_level: bool
-) -> None:
+def random_spans(text: str, seed: int, *, byte_level: bool) -> list[Span]:
+    """What the decoder makes of random scores of the tokens of `text`."""
     encoder = tiny_encoder()
     if byte_level:
         encoder.tokenizer = byte_level_tokenizer()
     offsets = encoder.encode(text).offsets
     logits_TK = np.random.default_rng(seed).normal(scale=3, size=(len(offsets), NUM_TAGS))
+    return SpanDecoder(SCHEME).decode(text, offsets, logits_TK)
+
+
+@given(st.text(max_size=40), SEEDS, st.booleans())
+def test_spans_of_any_text_are_exact_sorted_and_apart(
+    text: str, seed: int, byte_level: bool
+) -> None:
     end = 0
-    for span in SpanDecoder(SCHEME).decode(text, offsets, logits_TK):
+    for span in random_spans(text, seed, byte_level=byte_level):
         value = text[span.start : span.end]
         assert end <= span.start < span.end <= len(text)
         assert value == value.strip()
@@ -159,17 +164,12 @@ def test_spans_of_any_text_are_exact_sorted_and_apart(
 def test_no_span_begins_or_ends_between_a_letter_and_its_marks(
     text: str, seed: int, byte_level: bool
 ) -> None:
-    encoder = tiny_encoder()
-    if byte_level:
-        encoder.tokenizer = byte_level_tokenizer()
-    offsets = encoder.encode(text).offsets
-    logits_TK = np.random.default_rng(seed).normal(scale=3, size=(len(offsets), NUM_TAGS))
     spaced, unspaced = "\u0301\u0302ा\ufe0f", "\u0e31\u0e49\u3099"
     marks = spaced + unspaced
     # What joins letters does so only in scripts with spaces.
     one = rf"[ae1रㄱ][\u200d\u00ad{spaced}]*[{spaced}]|[^ \u200d\u00ad{marks}][{marks}]+"
     inside = {i for m in re.finditer(one, text) for i in range(m.start() + 1, m.end())}
-    for span in SpanDecoder(SCHEME).decode(text, offsets, logits_TK):
+    for span in random_spans(text, seed, byte_level=byte_level):
         assert not inside & {span.start, span.end}
 
 

@@ -44,10 +44,10 @@ class SequenceOutcome:
         num_labels = len(view.labels)
         self.num_tokens_N = np.zeros(len(examples), dtype=np.intp)  # special ones not counted
         self.probabilities_NC = np.zeros((len(examples), num_labels))
-        self._untempered_NC = np.zeros((len(examples), num_labels))
+        self._uncalibrated_NC = np.zeros((len(examples), num_labels))
         self.label_ids_N = np.array([view.labels.id(view.label(e.label)) for e in examples])
-        uncalibrated = replace(head.calibration, temperature=1.0, confidence=None)
-        self._untempered = replace(head, calibration=uncalibrated)
+        without = replace(head.calibration, temperature=1.0, confidence=None)
+        self._uncalibrated = replace(head, calibration=without)
         names = [view.labels.id(view.label(name)) for name in head.task.labels]
         self._merge_CC = np.eye(num_labels)[names]
 
@@ -55,7 +55,7 @@ class SequenceOutcome:
         """Take in the output for one example."""
         self.num_tokens_N[row] = len(raw.encoded.ids)
         self.probabilities_NC[row] = self.head.probabilities(raw) @ self._merge_CC
-        self._untempered_NC[row] = self._untempered.probabilities(raw) @ self._merge_CC
+        self._uncalibrated_NC[row] = self._uncalibrated.probabilities(raw) @ self._merge_CC
 
     @property
     def threshold(self) -> float | None:
@@ -103,7 +103,7 @@ class SequenceOutcome:
         flagged_N = self.flagged()
         return _calibration_record(
             self.head,
-            ece_before=expected_calibration_error(*self._answers(self._untempered_NC)),
+            ece_before=expected_calibration_error(*self._answers(self._uncalibrated_NC)),
             ece_after=expected_calibration_error(confidence_N, correct_N),
             abstained_share=_mean(~accepted_N) if abstains else None,
             accepted_accuracy=_mean(correct_N[accepted_N]) if abstains else None,

@@ -39,10 +39,10 @@ class CalibrationRecord:
     threshold: float | None
     operating_point: Mapping[str, Any] | None
     ece_before: float | None
-    """Expected calibration error at temperature 1; None where it cannot be known, as when
+    """Expected calibration error of the plain softmax; None where it cannot be known, as when
     only some entity types are annotated."""
     ece_after: float | None
-    """The same at the fitted temperature."""
+    """The same as calibrated: by the temperature and, where there is one, the beta curve."""
     abstained_share: float | None
     """Share of texts below the threshold; None for detectors, token tasks, or no threshold."""
     accepted_accuracy: float | None

@@ -45,7 +45,7 @@ class BatcherConfig:
 
     max_batch_tokens: int = 512
     """Of one forward pass, padding included; one window runs however long. Larger batches take
-    longer a token, as they leave a core's cache, and a text that arrives waits longer."""
+    longer a token (benchmarks/gateway), and a text that arrives waits longer."""
     max_wait_s: float = 0.25
     """Shorter texts go first until a longer one has waited this long."""
     max_queue_tokens: int = 131_072

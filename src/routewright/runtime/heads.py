@@ -32,7 +32,7 @@ WindowOutput = Mapping[str, FloatArray]
 """By output of the graph: ``(C,)`` or ``(T, K)`` of one window, special tokens removed."""
 
 
-def of_length_1(vector_H: FloatArray) -> FloatArray:
+def l2_normalized(vector_H: FloatArray) -> FloatArray:
     """`vector_H` in its own direction."""
     unit_H: FloatArray = vector_H / max(float(np.sqrt(vector_H @ vector_H)), 1e-12)
     return unit_H
@@ -48,7 +48,7 @@ class RawOutput:
     token_logits: Mapping[str, FloatArray]
     """``(num_tokens, K)`` by token task: windows stitched, special tokens removed. None of a
     long text that was decoded as its windows came."""
-    direction_H: FloatArray
+    pooled_H: FloatArray
     """Mean token vector of the windows, weighted by their tokens; of any length."""
     tokenize_ms: float
     """Equal share of the call."""
@@ -62,7 +62,7 @@ class RawOutput:
     @property
     def embedding(self) -> FloatArray:
         """``(H,)``, of length 1: mean of the windows, weighted by their tokens."""
-        return of_length_1(self.direction_H)
+        return l2_normalized(self.pooled_H)
 
     @property
     def is_long(self) -> bool:

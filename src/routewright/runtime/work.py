@@ -11,7 +11,7 @@ from time import perf_counter
 from routewright.decoding import FloatArray
 from routewright.runtime.answers import Answer
 from routewright.runtime.classifier import Classifier
-from routewright.runtime.heads import of_length_1
+from routewright.runtime.heads import l2_normalized
 from routewright.runtime.queue import Job
 
 _LOCK = threading.Lock()
@@ -24,7 +24,7 @@ class Classified:
 
     answer: Answer
     """Its ``timings_ms`` also has ``queue``."""
-    direction_H: FloatArray
+    pooled_H: FloatArray
     """See `RawOutput`."""
     num_tokens: int
     """Of the text, special tokens not counted."""
@@ -32,7 +32,7 @@ class Classified:
     @property
     def embedding(self) -> FloatArray:
         """``(H,)``, of length 1."""
-        return of_length_1(self.direction_H)
+        return l2_normalized(self.pooled_H)
 
 
 @dataclass(slots=True)
@@ -142,4 +142,4 @@ def _classified(classifier: Classifier, jobs: list[Job]) -> Iterator[Classified]
         }
         timed = replace(answer, timings_ms=timings_ms)
         # A copy: what is remembered of a text must not keep those that ran beside it.
-        yield Classified(timed, raw.direction_H.copy(), len(raw.encoded.offsets))
+        yield Classified(timed, raw.pooled_H.copy(), len(raw.encoded.offsets))

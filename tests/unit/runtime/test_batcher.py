@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.held import entered, held, run, start
+from tests.held import behind_one, entered, held, run, start
 from tests.tiny import write_tiny_bundle
 
 from routewright.bundle import Bundle
@@ -90,11 +90,9 @@ def test_a_lone_text_does_not_wait_and_batches_keep_to_the_budget(
 
     async def check() -> None:
         async with Batcher(slow, BatcherConfig(max_batch_tokens=60)) as batcher:
-            first = await start(batcher.classify("alone"))
-            await entered(backend)
-            rest = [await start(batcher.classify("a" * 18)) for _ in range(7)]
+            tasks = await behind_one(batcher, backend, ["a" * 18] * 7)
             backend.open.set()
-            await asyncio.gather(first, *rest)
+            await asyncio.gather(*tasks)
         assert backend.shapes == [(1, 7), (3, 20), (3, 20), (1, 20)]
 
     run(check)

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from tests.held import entered, held, run, start
+from tests.held import behind_one, held, run
 
 from routewright.bundle import Bundle
 from routewright.runtime.batcher import Batcher, BatcherConfig
@@ -25,9 +25,7 @@ def test_in_a_crowd_a_worker_goes_on_without_waiting_for_the_loop(
         backend.open.clear()
         backend.entered.clear()
         async with Batcher(slow, BatcherConfig(max_batch_tokens=60)) as batcher:
-            texts = [await start(batcher.classify("alone"))]
-            await entered(backend)
-            texts += [await start(batcher.classify("a" * 18)) for _ in range(num_texts - 1)]
+            texts = await behind_one(batcher, backend, ["a" * 18] * (num_texts - 1))
             before = len(backend.shapes)
             backend.open.set()
             time.sleep(0.3)  # the loop does nothing meanwhile
@@ -49,9 +47,7 @@ def test_whoever_leaves_a_batch_that_waits_for_a_worker_is_not_run(
 
     async def check() -> None:
         async with Batcher(slow, BatcherConfig(max_batch_tokens=60)) as batcher:
-            first = await start(batcher.classify("alone"))
-            await entered(backend)
-            rest = [await start(batcher.classify("a" * 18)) for _ in range(40)]
+            first, *rest = await behind_one(batcher, backend, ["a" * 18] * 40)
             for text in rest:
                 text.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
@@ -70,12 +66,10 @@ def test_texts_of_few_tokens_share_a_pass_whatever_their_lengths(
 
     async def check() -> None:
         async with Batcher(slow, BatcherConfig(max_padding=0)) as batcher:
-            first = await start(batcher.classify("alone"))
-            await entered(backend)
             lengths = (3, 6, 9, 11, 28)
-            rest = [await start(batcher.classify("a" * length)) for length in lengths]
+            tasks = await behind_one(batcher, backend, ["a" * length for length in lengths])
             backend.open.set()
-            await asyncio.gather(first, *rest)
+            await asyncio.gather(*tasks)
         assert backend.shapes == [(1, 7), (4, 13), (1, 30)]
 
     run(check)
