@@ -45,6 +45,9 @@ class DataSpec:
     of an exam question, the body below a subject. Rows of a sequence task only."""
     label_column: str = "label"
     """Column with the label name of a sequence row."""
+    label: str | None = None
+    """Label of every row, whatever the rows say themselves: for a file with texts of one kind,
+    or harmless texts of another task. Their own labels and spans are not read."""
     spans_column: str = "spans"
     """Column with the spans of a token row: a list of start, end and label, in CSV as JSON."""
     label_map: Mapping[str, str | None] | None = None
@@ -77,6 +80,8 @@ class DataSpec:
             raise ValueError(
                 f"{changed[0]} belongs to path or hub; {self.origin} has a rule of its own"
             )
+        if self.label is not None and self.label_map is not None:
+            raise ValueError("label gives every row its label; leave label_map out")
         if self.synthetic is not None and self.limit is None:
             raise ValueError("synthetic needs limit: the number of rows to make")
         if self.repeat < 1 or (self.limit is not None and self.limit < 1):

@@ -74,7 +74,12 @@ def find_errors(
 
 
 def guess_kind(spec: DataSpec, *, root: Path) -> ExampleKind:
-    """The kind of a public or synthetic set; else by the first row: token if it has spans."""
+    """The kind of a public or synthetic set; else by the first row: token if it has spans.
+
+    Rows that get their label from `spec` are sequence rows.
+    """
+    if spec.label is not None:
+        return "sequence"
     if spec.source is not None:
         return _source(spec.source).kind
     if spec.synthetic is not None:
@@ -115,6 +120,10 @@ def _checked_examples(
     labels: LabelSet | None,
     on_error: OnError,
 ) -> Iterator[Example]:
+    if kind == "token" and spec.label is not None:
+        raise DataError(
+            "label is for sequence tasks; a token task needs spans", path=spec.origin
+        )
     if spec.synthetic is not None:
         yield from _synthetic_examples(spec, kind, labels)
         return
@@ -139,8 +148,7 @@ def _synthetic_examples(
     # Imported here: the generators load their word lists.
     from routewright.data.synth import generate_pii, generate_samples
 
-    if kind != _synthetic_kind(spec):
-        raise DataError(f"{spec.origin} has {_synthetic_kind(spec)} rows, not {kind} rows")
+    _check_kind(spec, _synthetic_kind(spec), kind)
     num = spec.limit or 0
     made: Iterable[Example] = (
         generate_pii(num, seed=spec.seed)
@@ -148,8 +156,21 @@ def _synthetic_examples(
         else generate_samples(str(spec.synthetic), num, seed=spec.seed)
     )
     for example in made:
-        _check(example, spec, labels)
-        yield example
+        labelled = _with_label(example, spec)
+        _check(labelled, spec, labels)
+        yield labelled
+
+
+def _check_kind(spec: DataSpec, found: ExampleKind, wanted: ExampleKind) -> None:
+    """Refuse rows that are not of the kind wanted, unless `spec` labels them itself."""
+    if found != wanted and spec.label is None:
+        raise DataError(f"{spec.origin} has {found} rows, not {wanted} rows")
+
+
+def _with_label(example: Example, spec: DataSpec) -> Example:
+    if spec.label is None:
+        return example
+    return SequenceExample(example.text, spec.label, example.meta)
 
 
 def _synthetic_kind(spec: DataSpec) -> ExampleKind:
@@ -159,9 +180,8 @@ def _synthetic_kind(spec: DataSpec) -> ExampleKind:
 def _row_rule(spec: DataSpec, kind: ExampleKind) -> Callable[[Row], list[Example]]:
     if spec.source is not None:
         source = _source(spec.source)
-        if source.kind != kind:
-            raise DataError(f"source {source.name} has {source.kind} rows, not {kind} rows")
-        return source.to_examples
+        _check_kind(spec, source.kind, kind)
+        return lambda row: [_with_label(e, spec) for e in source.to_examples(row)]
     if kind == "token" and spec.appended_column is not None:
         raise DataError(
             "appended_column is for rows with a label; spans count from the text as it is",
@@ -270,9 +290,13 @@ def _check(example: Example, spec: DataSpec, labels: LabelSet | None) -> None:
 def _to_example(row: Row, spec: DataSpec, kind: ExampleKind) -> Example:
     text = text_of(row, spec.text_column)
     target = spec.spans_column if kind == "token" else spec.label_column
-    meta = {k: v for k, v in row.items() if k not in (spec.text_column, target)}
+    used = {spec.text_column, target}
+    if spec.label is not None:
+        used |= {spec.label_column, spec.spans_column}
+    meta = {k: v for k, v in row.items() if k not in used}
     if kind == "token":
         return TokenExample(text, spans_of(row, target), meta)
     if spec.appended_column is not None:
         text = "\n".join([text, *lines_of(row, spec.appended_column)])
-    return SequenceExample(text, label_of(row, target), meta)
+    label = spec.label if spec.label is not None else label_of(row, target)
+    return SequenceExample(text, label, meta)

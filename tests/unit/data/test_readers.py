@@ -283,3 +283,48 @@ def test_nothing_is_appended_below_a_text_with_spans(tmp_path: Path) -> None:
     write(tmp_path / "x.jsonl", {**GOOD, "more": "text"})
     with pytest.raises(DataError, match="appended_column is for rows with a label"):
         read(tmp_path / "x.jsonl", "token", appended_column="more")
+
+
+def test_one_label_for_all_rows_of_a_file_leaves_its_own_labels_and_spans_unread(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.jsonl"
+    write(
+        path,
+        {"text": "I am Ada", "spans": [{"start": 99, "end": 1}], "label": 7.5, "source": "a"},
+        {"text": "no label at all", "source": "b"},
+        {"text": "dropped", "source": "c"},
+    )
+    rows = read(path, label="benign", drop={"source": ["c"]})
+    assert rows == [
+        SequenceExample("I am Ada", "benign", {"source": "a"}),
+        SequenceExample("no label at all", "benign", {"source": "b"}),
+    ]
+
+
+def test_generated_token_rows_serve_a_sequence_task_under_one_label(tmp_path: Path) -> None:
+    spec = DataSpec(synthetic="pii", limit=30, label="benign")
+    assert guess_kind(spec, root=tmp_path) == "sequence"
+    rows = read_examples(spec, "sequence", root=tmp_path)
+    made = read_examples(DataSpec(synthetic="pii", limit=30), "token", root=tmp_path)
+    assert rows == [SequenceExample(e.text, "benign", e.meta) for e in made]
+
+
+def test_a_public_source_may_be_read_under_one_label(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", {"question": "What is a tort?", "category": "law"})
+    spec = DataSpec(source="mmlu_pro", local_copy="x.jsonl", label="benign")
+    [example] = read_examples(spec, "sequence", root=tmp_path)
+    assert example == SequenceExample("What is a tort?", "benign", example.meta)
+
+
+def test_one_label_for_all_rows_must_be_known_and_cannot_serve_a_token_task(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.jsonl"
+    write(path, GOOD)
+    with pytest.raises(DataError, match="unknown label 'harmless'; known: benign, jailbreak"):
+        read(path, label="harmless", labels=LabelSet(("benign", "jailbreak")))
+    with pytest.raises(DataError, match="label is for sequence tasks"):
+        read(path, "token", label="benign")
+    with pytest.raises(ConfigError, match="leave label_map out"):
+        parse(DataSpec, {"path": "x", "label": "a", "label_map": {"b": "c"}}, source="x")
