@@ -66,6 +66,8 @@ def looked_at(text: str, value: str, label: str) -> list[tuple[str, str]]:
         ("Mira32@pool.it: mailbox full", "Mira32@pool.it", "EMAIL_ADDRESS"),
         ("see https://www.Shop.com.pt/.", "https://www.Shop.com.pt/", "DOMAIN_NAME"),
         ("see https://a.example.com/x?y=1", "https://a.example.com", "DOMAIN_NAME"),
+        ("host cdn7.shop-2.net is down", "cdn7.shop-2.net", "DOMAIN_NAME"),
+        ("mail.example.org, port 25", "mail.example.org", "DOMAIN_NAME"),
         ("http://10.1.2.3:8080/", "10.1.2.3", "IP_ADDRESS"),
         ("at 2001:0:0:0:0:2032:811d:477d:8080 or", "2001:0:0:0:0:2032:811d:477d", "IP_ADDRESS"),
         ("[fe80::1%eth0]", "fe80::1", "IP_ADDRESS"),
@@ -91,6 +93,8 @@ def test_a_proven_entity_is_found_with_exact_borders(text: str, value: str, labe
         "std::vector at 12:30:45", "main.py and README.md", "git@github.com:org/project",
         "000-12-3456", "1234-56-78901", "2024-01-31 10:20:30", "978-3-16-148410-0",
         "3.14159265", "1, 2, 3, 4, 5, 6, 7", "+1", "@user", "a@b",
+        "com.example.net.Socket", "org.junit.net(1)", "self.net.train", "shop.communal",
+        "x=a.net_b",
     ],
 )  # fmt: skip
 def test_a_look_alike_is_not_found(text: str) -> None:
@@ -105,6 +109,7 @@ def test_a_look_alike_is_not_found(text: str) -> None:
         ("the regular files", "regular", "EMAIL_ADDRESS"),
         ("history of Facebook", "Facebook", "DOMAIN_NAME"),
         ("open data.csv", "data.csv", "DOMAIN_NAME"),
+        ("at org.shop.Cart.add(Cart.java:7)", "org.shop.Cart.add", "DOMAIN_NAME"),
         ("version 1.2.3.4", "1.2.3.4", "IP_ADDRESS"),
         ("37.8651 N", "37.8651 N", "IP_ADDRESS"),
         ("parcel JD69062981026584", "JD69062981026584", "IBAN_CODE"),
@@ -155,6 +160,16 @@ def test_borders_are_those_of_the_form(
     text: str, value: str, label: str, expected: str
 ) -> None:
     assert looked_at(text, value, label) == [(expected, label)]
+
+
+def test_pieces_of_one_host_name_become_one_entity() -> None:
+    text = "see studio.harrow-gate.io and a.b.io"
+    pieces = [
+        Span(text.index(piece), text.index(piece) + len(piece), "DOMAIN_NAME", 0.6)
+        for piece in ("studio.", "harrow", "gate.io", "a.b.io")
+    ]
+    spans = second_look(text, pieces, SETTINGS)
+    assert [text[s.start : s.end] for s in spans] == ["studio.harrow-gate.io", "a.b.io"]
 
 
 @pytest.mark.parametrize(

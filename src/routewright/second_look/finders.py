@@ -38,6 +38,11 @@ _URL = re.compile(
 _WEB_HOST = re.compile(
     rf"(?<![{_WORD}.@/-])www\.{HOST}(?:/(?=[.,;!?]?(?:\s|\Z)))?", re.IGNORECASE
 )
+_BARE_HOST = re.compile(
+    rf"(?<![{_WORD}.@/:=-])(?:[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?\.){{1,8}}(?:com|net|org|edu|gov)"
+    rf"(?![{_WORD}(@-]|\.[{_WORD}])"
+)
+"""In lower case, of the endings that programs use least; ``asp.net`` is taken for a host."""
 _IPV4 = re.compile(
     rf"(?<![{_WORD}.])(?<![{_WORD}]-)\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![A-Za-z_]|\d|\.\d|-[A-Za-z])"
 )
@@ -136,10 +141,11 @@ def _emails(text: str) -> Iterator[Range]:
 
 
 def _web_addresses(text: str) -> Iterator[Range]:
-    """Scheme and host, with the slash that ends an address; a path is no part of it."""
+    """Scheme and host, with the slash that ends an address, or a host; no path."""
     if "://" in text:
         yield from (m.span() for m in _URL.finditer(text))
     yield from (m.span() for m in _WEB_HOST.finditer(text))
+    yield from (m.span() for m in _BARE_HOST.finditer(text) if not m[0].startswith("www."))
 
 
 def _cards(text: str) -> Iterator[Range]:

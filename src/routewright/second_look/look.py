@@ -3,6 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
+from itertools import islice
 
 from routewright.labels import Span
 from routewright.second_look.finders import add_apart, findings
@@ -86,9 +87,14 @@ def _rest(text: str, span: Span, hits: Sequence[Span]) -> Iterable[Span]:
 def _with_borders(
     text: str, spans: Sequence[Span], proven: Set[Span], settings: SecondLookSettings
 ) -> list[Span]:
-    """`spans` with the shape of each unproven one of a checked type enforced."""
+    """`spans` with the shape of each unproven one of a checked type enforced.
+
+    A span takes in those behind it that are pieces of the same entity.
+    """
     result: list[Span] = []
     for i, span in enumerate(spans):
+        if result and span.start < result[-1].end:
+            continue  # taken in
         if span.label not in settings.types or span in proven:
             result.append(span)
             continue
@@ -98,7 +104,12 @@ def _with_borders(
                 result.append(span)
             continue
         first = result[-1].end if result else 0
-        last = spans[i + 1].start if i + 1 < len(spans) else len(text)
+        others = (
+            s
+            for s in islice(spans, i + 1, None)
+            if s in proven or s.label != span.label or s.end > borders[1]
+        )
+        last = next((s.start for s in others), len(text))
         fits = first <= borders[0] and borders[1] <= last
         result.append(replace(span, start=borders[0], end=borders[1]) if fits else span)
     return result

@@ -75,14 +75,15 @@ def _email(text: str, start: int, end: int) -> Range | None:
 
 
 def _domain(text: str, start: int, end: int) -> Range | None:
-    """The whole host name around what was found of it."""
+    """The whole host name around what was found of it; no file, no function of a package."""
     before = _HOST_BEFORE.search(text[max(0, start - 64) : start])
     behind = _HOST_BEHIND.match(text, end)
     first = start - (len(before[0]) if before else 0)
     last = behind.end() if behind else end
     for match in _HOST.finditer(text, first, last):
         if match.start() < end and start < match.end():
-            return None if _FILE.search(match[0]) else match.span()
+            is_call = text.startswith("(", match.end())
+            return None if is_call or _FILE.search(match[0]) else match.span()
     return (start, end) if _SPOKEN_DOT.search(text, start, end) else None
 
 
