@@ -26,7 +26,7 @@ from routewright.data.synth.samples_disguise import (
     separator,
 )
 
-_SHARED_FRAME_SHARE = 0.4
+_SHARED_FRAME_SHARE = 0.25
 """Share of category texts whose form says nothing about the domain."""
 
 
@@ -57,12 +57,9 @@ def load_grammars(task: str) -> Mapping[str, Grammar]:
     """Grammars of a task by label, in the order of the labels."""
     if task == "category":
         frames = parse_registers(load_resource("samples_category_frames.yaml"), "category")
-        labels = load_resource("samples_category_sciences.yaml") | load_resource(
-            "samples_category_society.yaml"
-        )
         return {
             label: _grammar(task, label, content, {}, frames["shared"])
-            for label, content in sorted(labels.items())
+            for label, content in sorted(_merged(_CATEGORY_FILES).items())
         }
     content = _content(task)
     words = {k: _split_terms(v) for k, v in content.pop("words").items()}
@@ -77,14 +74,39 @@ def load_grammars(task: str) -> Mapping[str, Grammar]:
     }
 
 
-_FURTHER = {"jailbreak": "samples_injection.yaml", "intent": "samples_requests.yaml"}
-"""A second file of a task, whose sections add to those of the first."""
+_CATEGORY_FILES = (
+    "samples_category_sciences.yaml",
+    "samples_category_society.yaml",
+    "samples_category_everyday.yaml",
+    "samples_category_work.yaml",
+    "samples_category_long.yaml",
+)
+"""Files of the domains: terms and frames of each are in one of the first two."""
+
+_FURTHER = {
+    "jailbreak": (
+        "samples_injection.yaml",
+        "samples_statements.yaml",
+        "samples_documents.yaml",
+    ),
+    "intent": (
+        "samples_requests.yaml",
+        "samples_intent_everyday.yaml",
+        "samples_intent_talk.yaml",
+    ),
+}
+"""Further files of a task, whose sections add to those of the first."""
 
 
 def _content(task: str) -> dict[str, Any]:
-    content: dict[str, Any] = dict(load_resource(f"samples_{task}.yaml"))
-    if task in _FURTHER:
-        for section, entries in load_resource(_FURTHER[task]).items():
+    return _merged((f"samples_{task}.yaml", *_FURTHER.get(task, ())))
+
+
+def _merged(names: Sequence[str]) -> dict[str, Any]:
+    """Sections of several files; what a later file has for a section adds to it."""
+    content: dict[str, Any] = {}
+    for name in names:
+        for section, entries in load_resource(name).items():
             content[section] = {**content.get(section, {}), **entries}
     return content
 
