@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from routewright.data.synth import pii_draw
 from routewright.data.synth.grammar import Piece, Slot, load_templates
 from routewright.data.synth.pii import (
-    PLAIN_FILE,
+    PLAIN_FILES,
     SENTENCE_FILE,
     PiiConfig,
     assemble,
@@ -117,7 +117,7 @@ def test_there_are_many_templates_and_each_has_its_own_id() -> None:
 def test_every_slot_of_every_template_has_a_maker_and_every_maker_is_used() -> None:
     plain = [
         template
-        for file in (PLAIN_FILE, SENTENCE_FILE)
+        for file in (*PLAIN_FILES, SENTENCE_FILE)
         for group in load_templates(file, "plain").values()
         for template in group
     ]

@@ -9,6 +9,10 @@ The annotation follows presidio-research, as its training rows show it:
   "trumpeter Ann", "the king") are none.
 * DATE_TIME is absolute: a date, a time, a year, a day of the week. "Last night", "the 60s" and
   "8+ years" are none. AGE is the bare number, NRP a nation, belief or party.
+  A calendar date and the time right behind it ("3 May 2021, 10:45 am") are one, a time stamp
+  with its fractions and zone too; "Monday at 5 pm" are two.
+* "Jr.", "III" and "PhD" behind a name belong to PERSON; the "v." between parties is outside.
+* Keys, heads and tags of records are none, nor are dotted names of source code and files.
 * Works, bands, magazines, prizes, laws, holidays and sights are no entity.
 * Addresses: see ``pii_addresses``.
 """
@@ -32,8 +36,11 @@ from routewright.labels import Span
 TEMPLATE_FILES = (
     "pii_talk.yaml", "pii_prose.yaml", "pii_forms.yaml", "pii_places.yaml",
     "pii_companies.yaml", "pii_culture.yaml", "pii_people.yaml", "pii_clauses.yaml",
+    "pii_machine.yaml", "pii_more.yaml",
 )  # fmt: skip
 PLAIN_FILE = "pii_plain.yaml"
+PLAIN_FILES: Mapping[str, float] = {PLAIN_FILE: 1.0, "pii_plain_machine.yaml": 0.8}
+"""How often a template without personal data is used, by its file."""
 SENTENCE_FILE = "pii_sentences.yaml"
 
 REGISTER_WEIGHTS: Mapping[str, float] = {
@@ -41,14 +48,22 @@ REGISTER_WEIGHTS: Mapping[str, float] = {
     "log": 0.6, "data": 0.7, "travel": 0.8, "legal": 0.7, "letterhead": 4.5, "located": 1.8,
     "several_addresses": 1.8, "roads": 1.6, "fields": 2.0, "numbers": 2.2,
     "facts": 1.8, "documents": 3.5,
+    "records": 8.0, "logs": 1.8, "traces": 2.4, "nested": 1.5,
+    "settings": 1.4, "hosts": 1.6, "moments": 1.4,
+    "greetings": 2.3, "verbs": 3.0, "words_as_names": 2.6, "suffixes": 2.0, "charts": 2.0,
+    "cases": 2.5, "institutions": 2.2, "signature": 1.6, "jobs": 2.0, "ages": 1.6,
     "person_clauses": 3.0, "organization_clauses": 4.0, "place_clauses": 3.0,
 }  # fmt: skip
 """How often a register is used per template of it; 1 where it is not named."""
 
-LAYOUT_REGISTERS = frozenset(
-    {"form", "data", "log", "address", "letterhead", "email", "dialogue", "fields", "code"}
-)
+LAYOUT_REGISTERS = frozenset({
+    "form", "data", "log", "address", "letterhead", "email", "dialogue", "fields", "code",
+    "records", "logs", "traces", "nested", "settings", "signature", "machine",
+})  # fmt: skip
 """Registers whose texts stand alone: a sentence before or after them would be out of place."""
+
+MACHINE_REGISTERS = frozenset({"records", "logs", "traces", "nested", "settings", "machine"})
+"""Registers written by programs, which make few slips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +72,7 @@ class PiiConfig:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    plain_share: float = 0.2
+    plain_share: float = 0.22
     """Share of texts made from templates without personal data, in [0, 1]."""
     context_share: float = 0.3
     """Share of sentences that get another before or behind them, and again, in [0, 1)."""
@@ -76,6 +91,7 @@ class _Templates:
     entities: Sequence[Template]
     weights: Sequence[float]
     plain: Sequence[Template]
+    plain_weights: Sequence[float]
     openers: Sequence[Template]
     closers: Sequence[Template]
     joinable: Sequence[Template]
@@ -104,7 +120,7 @@ def generate_pii(
     templates = _load()
     for _ in range(num_examples):
         if rng.random() < config.plain_share:
-            template = rng.choice(templates.plain)
+            template = rng.choices(templates.plain, templates.plain_weights)[0]
         else:
             template = rng.choices(templates.entities, templates.weights)[0]
         draw = Draw(rng, pools)
@@ -112,7 +128,8 @@ def generate_pii(
         plain = template in templates.plain
         while _register(template) not in LAYOUT_REGISTERS and draw.chance(config.context_share):
             pieces = _in_context(pieces, draw, templates, plain=plain)
-        if config.noise:
+        untouched = _register(template) in MACHINE_REGISTERS and draw.chance(0.6)
+        if config.noise and not untouched:
             pieces = add_noise(pieces, rng)
         text, spans = assemble(pieces)
         yield TokenExample(text, spans, {"template_id": template.id, "source": "synthetic"})
@@ -173,11 +190,17 @@ def _weighted_templates() -> list[tuple[Template, float]]:
 def _load() -> _Templates:
     entities, weights = zip(*_weighted_templates(), strict=True)
     sentences = load_templates(SENTENCE_FILE, "plain")
+    plain = [
+        (template, weight)
+        for name, weight in PLAIN_FILES.items()
+        for group in load_templates(name, "plain").values()
+        for template in group
+    ] + [(template, 1.0) for template in sentences["asides"]]
     return _Templates(
         entities,
         weights,
-        [t for group in load_templates(PLAIN_FILE, "plain").values() for t in group]
-        + list(sentences["asides"]),
+        [template for template, _ in plain],
+        [weight for _, weight in plain],
         sentences["openers"],
         sentences["closers"],
         [t for t in entities if _register(t) not in LAYOUT_REGISTERS],

@@ -27,6 +27,7 @@ WORD_FILES = (
     "pii_words_places.yaml",
     "pii_words_culture.yaml",
     "pii_words_science.yaml",
+    "pii_words_machine.yaml",
 )
 
 _FOREIGN_SHARE = 0.25

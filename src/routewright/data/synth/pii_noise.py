@@ -37,7 +37,7 @@ def add_noise(pieces: Sequence[Piece], rng: random.Random) -> list[Piece]:
     if rng.random() < 0.03:
         result = _map(result, lambda text: text.replace("'", "\u2019"), entities=False)
     if rng.random() < 0.03:
-        result = _map(result, lambda text: text.replace(",", ""), entities=False)
+        result = _map(result, lambda text: text.replace(", ", " "), entities=False)
     if rng.random() < 0.02:
         dash = rng.choice(_DASHES)
         result = _map(result, lambda text: text.replace(", ", dash, 1), entities=False)

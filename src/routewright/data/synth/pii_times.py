@@ -41,6 +41,36 @@ _STAMPS = (
     "{d:02}/{mon}/{y}:{h:02}:{mi:02}:{s:02} +0000", "{month} {d}, {y} at {h12}:{mi:02} pm",
     "{day}, {d:02} {mon} {y} {h:02}:{mi:02}:{s:02}",
 )  # fmt: skip
+_LOG_TIMES = (
+    "{y}-{m:02}-{d:02} {h:02}:{mi:02}:{s:02},{ms:03}",
+    "{y}-{m:02}-{d:02} {h:02}:{mi:02}:{s:02}.{ms:03}",
+    "{y}-{m:02}-{d:02}T{h:02}:{mi:02}:{s:02}Z",
+    "{y}-{m:02}-{d:02}T{h:02}:{mi:02}:{s:02}.{ms:03}Z",
+    "{y}-{m:02}-{d:02}T{h:02}:{mi:02}:{s:02}+02:00", "{y}-{m:02}-{d:02} {h:02}:{mi:02}:{s:02}",
+    "{y}-{m:02}-{d:02}T{h:02}:{mi:02}:{s:02}.{ms:03}{s:03}",
+    "{mon} {d:>2} {h:02}:{mi:02}:{s:02}",
+    "{y}/{m:02}/{d:02} {h:02}:{mi:02}:{s:02}", "{d:02}-{mon}-{y} {h:02}:{mi:02}:{s:02}.{ms:03}",
+    "{d:02}/{mon}/{y}:{h:02}:{mi:02}:{s:02} +0200",
+    "{day3} {mon} {d} {h:02}:{mi:02}:{s:02} {y}",
+    "{h:02}:{mi:02}:{s:02},{ms:03}", "{h:02}:{mi:02}:{s:02}.{ms:03}", "{h:02}:{mi:02}:{s:02}",
+    "{y}-{m:02}-{d:02} {h:02}:{mi:02}:{s:02} UTC", "{d:02}.{m:02}.{y} {h:02}:{mi:02}:{s:02}",
+    "{y}{m:02}{d:02}T{h:02}{mi:02}{s:02}Z", "{m:02}/{d:02}/{y} {h12}:{mi:02}:{s:02} PM",
+    "{y}-{m:02}-{d:02} {h:02}:{mi:02}",
+)  # fmt: skip
+_MOMENTS = (
+    "{d} {month} {y}, {h12}:{mi:02} am", "{d} {month} {y}, {h:02}:{mi:02}",
+    "{month} {d}, {y}, {h12}:{mi:02} pm",
+    "{day}, {d} {month} {y}, {h:02}:{mi:02}", "{d} {mon} {y}, {h12}.{mi:02}pm",
+    "{d}.{m}.{y}, {h:02}:{mi:02}",
+    "{d:02}/{m:02}/{y}, {h:02}:{mi:02}", "{y}-{m:02}-{d:02}, {h:02}:{mi:02}",
+    "{month} {d}, {y} at {h12}:{mi:02} pm",
+    "{mon} {d}, {y} {h12}:{mi:02} AM", "{d} {month} {y} at {h:02}:{mi:02}",
+    "{m}/{d}/{y} {h12}:{mi:02} PM",
+    "{day} {d} {month}, {h12} am", "{month} {d}{th}, {h12}:{mi:02} p.m.",
+    "{d}{th} {month} {y}, {h12} pm",
+    "{day}, {month} {d}, {y} at {h12} a.m.", "{d} {month}, {h:02}:{mi:02}",
+)  # fmt: skip
+"""A calendar date and the time right behind it are one value."""
 
 
 def _format(draw: Draw, forms: tuple[str, ...], first_year: int = 1930) -> str:
@@ -54,8 +84,9 @@ def _format(draw: Draw, forms: tuple[str, ...], first_year: int = 1930) -> str:
     month = _MONTHS[date.month - 1]
     return rng.choice(forms).format(
         y=date.year, yy=date.year % 100, m=date.month, d=date.day, th=suffix,
-        month=month, mon=month[:3], day=_DAYS[date.weekday()],
+        month=month, mon=month[:3], day=_DAYS[date.weekday()], day3=_DAYS[date.weekday()][:3],
         h=rng.randrange(24), h12=rng.randint(1, 12), mi=rng.randrange(60), s=rng.randrange(60),
+        ms=rng.randrange(1000),
     )  # fmt: skip
 
 
@@ -77,6 +108,17 @@ def time(draw: Draw) -> str:
 def timestamp(draw: Draw) -> str:
     """Date and time."""
     return _format(draw, _STAMPS, first_year=1970)
+
+
+def log_time(draw: Draw) -> str:
+    """A time stamp of a log; all of one text have the same format."""
+    form = draw.remembered.setdefault("log_time", draw.rng.choice(_LOG_TIMES))
+    return _format(draw, (form,), first_year=2005)
+
+
+def moment(draw: Draw) -> str:
+    """A calendar date with a time behind it, as people write it."""
+    return _format(draw, _MOMENTS, first_year=1990)
 
 
 def year(draw: Draw) -> str:

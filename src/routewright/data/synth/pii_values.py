@@ -4,10 +4,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from routewright.data.synth import pii_addresses as addresses
+from routewright.data.synth import pii_code as code
+from routewright.data.synth import pii_extra as extra
 from routewright.data.synth import pii_lookalikes as lookalikes
 from routewright.data.synth import pii_numbers as numbers
 from routewright.data.synth import pii_people as people
 from routewright.data.synth import pii_places as places
+from routewright.data.synth import pii_tables as tables
 from routewright.data.synth import pii_times as times
 from routewright.data.synth.grammar import Piece
 from routewright.data.synth.pii_draw import Draw
@@ -25,6 +28,18 @@ ENTITY_SLOTS: Mapping[str, tuple[str, Maker]] = {
     "same_last": ("PERSON", people.same_last_name),
     "speaker1": ("PERSON", partial(people.repeated_person, slot="speaker1")),
     "speaker2": ("PERSON", partial(people.repeated_person, slot="speaker2")),
+    "suffixed": ("PERSON", extra.suffixed_name),
+    "word_name": ("PERSON", extra.word_name),
+    "word_full_name": ("PERSON", extra.word_full_name),
+    "low_first": ("PERSON", extra.lower_first),
+    "low_name": ("PERSON", extra.lower_name),
+    "chat_name": ("PERSON", extra.chat_name),
+    "again": ("PERSON", extra.repeated_first),
+    "long_job": ("TITLE", extra.long_job),
+    "institution": ("ORGANIZATION", extra.institution),
+    "trade_firm": ("ORGANIZATION", extra.trade_firm),
+    "case_party": ("ORGANIZATION", extra.case_party),
+    "age_words": ("AGE", extra.age_in_words),
     "mr": ("TITLE", people.honorific),
     "job": ("TITLE", people.job),
     "org": ("ORGANIZATION", people.organization),
@@ -50,6 +65,8 @@ ENTITY_SLOTS: Mapping[str, tuple[str, Maker]] = {
     "day": ("DATE_TIME", times.recent_date),
     "time": ("DATE_TIME", times.time),
     "timestamp": ("DATE_TIME", times.timestamp),
+    "log_time": ("DATE_TIME", times.log_time),
+    "moment": ("DATE_TIME", times.moment),
     "year": ("DATE_TIME", times.year),
     "weekday": ("DATE_TIME", times.weekday),
     "month": ("DATE_TIME", times.month),
@@ -63,6 +80,8 @@ ENTITY_SLOTS: Mapping[str, tuple[str, Maker]] = {
     "ip": ("IP_ADDRESS", numbers.ip_address),
     "domain": ("DOMAIN_NAME", numbers.domain),
     "bare_domain": ("DOMAIN_NAME", numbers.bare_domain),
+    "host": ("DOMAIN_NAME", code.host),
+    "host_url": ("DOMAIN_NAME", code.host_url),
     "email": ("EMAIL_ADDRESS", numbers.email),
 }
 """Slot to entity type and maker."""
@@ -98,6 +117,16 @@ PLAIN_SLOTS: Mapping[str, Maker] = {
     "formula": partial(Draw.word, name="formulas"),
     "eponym": partial(Draw.word, name="eponyms"),
     "user": people.username,
+    "dotted": code.dotted,
+    "java": code.java_class,
+    "trace": code.trace_line,
+    "source": code.source_file,
+    "release": code.release,
+    "pid": code.process_number,
+    "batch": code.batch,
+    "plain_records": tables.plain_block,
+    "caps": partial(Draw.word, name="caps_words"),
+    "trade_word": partial(Draw.word, name="trade_adjectives"),
 }
 """Slot to the maker of a value that is no entity."""
 
@@ -112,6 +141,7 @@ BLOCK_SLOTS: Mapping[str, str] = {
 PIECE_SLOTS: Mapping[str, Callable[[Draw], tuple[Piece, ...]]] = {
     "field_street": addresses.field_street,
     "road": addresses.road,
+    "records": tables.record_block,
 }
 """Slot to the maker of several pieces."""
 
