@@ -77,7 +77,7 @@ class TaskCalibration:
     """Scores at or above it count; None leaves the decision to the highest probability."""
     operating_point: OperatingPoint | None = None
     """Where `threshold` comes from; None when it was set by hand or there is none."""
-    confidence: BetaCalibration | None = None
+    beta: BetaCalibration | None = None
     """What the highest probability of a sequence task becomes after the temperature; None
     leaves it."""
     min_score: float = 0.0

@@ -145,10 +145,10 @@ def _fit_sequence(
     probabilities_NC = Head(head.task, calibration).all_probabilities(raws)
     if head.positive_id is None:
         is_right_N = probabilities_NC.argmax(axis=1) == label_ids_N
-        confidence = fit_confidence(probabilities_NC.max(axis=1), is_right_N)
-        calibration = replace(calibration, confidence=confidence)
-        if confidence is not None:
-            probabilities_NC = confidence.apply(probabilities_NC)
+        beta = fit_confidence(probabilities_NC.max(axis=1), is_right_N)
+        calibration = replace(calibration, beta=beta)
+        if beta is not None:
+            probabilities_NC = beta.apply(probabilities_NC)
     if target is None:
         return calibration
     point = _sequence_point(head, probabilities_NC, label_ids_N, target)

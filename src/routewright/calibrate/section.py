@@ -10,7 +10,7 @@ _END = "<!-- end of calibration -->"
 
 
 def calibration_section(calibrations: Calibrations) -> str:
-    """Temperatures and operating points as Markdown, between the markers of this part."""
+    """Temperatures, beta curves and operating points as Markdown, between the markers of this part."""
     return f"""{_START}
 A threshold was chosen on the very validation rows that its bound counts, so the bound is a
 little optimistic; the test split has the last word.
@@ -29,19 +29,22 @@ def with_calibration(card: str, calibrations: Calibrations) -> str:
 
 
 def _table(calibrations: Mapping[str, Mapping[str, TaskCalibration]]) -> str:
-    """Markdown table of temperatures and operating points, one row a precision and task."""
+    """Markdown table of curves and operating points, one row a precision and task."""
     lines = [
-        "| precision | task | temperature | threshold | target | reached (95 % bound) | on |",
-        "|---|---|---|---|---|---|---|",
+        "| precision | task | temperature | beta curve a, b, c | threshold | target | "
+        "reached (95 % bound) | on |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for precision, by_task in calibrations.items():
         for name, calibration in by_task.items():
             threshold = calibration.threshold
             shown = "highest probability" if threshold is None else f"{threshold:.4g}"
+            curve = calibration.beta
+            beta = "" if curve is None else f"{curve.a:.2f}, {curve.b:.2f}, {curve.c:.2f}"
             point = calibration.operating_point
             cells = ("none", "", "") if point is None else _point_cells(point)
             lines.append(
-                f"| {precision} | {name} | {calibration.temperature:.3f} | {shown} | "
+                f"| {precision} | {name} | {calibration.temperature:.3f} | {beta} | {shown} | "
                 f"{cells[0]} | {cells[1]} | {cells[2]} |"
             )
     return "\n".join(lines)

@@ -46,7 +46,7 @@ class SequenceOutcome:
         self.probabilities_NC = np.zeros((len(examples), num_labels))
         self._uncalibrated_NC = np.zeros((len(examples), num_labels))
         self.label_ids_N = np.array([view.labels.id(view.label(e.label)) for e in examples])
-        without = replace(head.calibration, temperature=1.0, confidence=None)
+        without = replace(head.calibration, temperature=1.0, beta=None)
         self._uncalibrated = replace(head, calibration=without)
         names = [view.labels.id(view.label(name)) for name in head.task.labels]
         self._merge_CC = np.eye(num_labels)[names]

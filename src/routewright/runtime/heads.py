@@ -107,8 +107,8 @@ class Head:
         the confidence of the result is calibrated.
         """
         combined_BC = self._tempered(raws)
-        confidence = self.calibration.confidence
-        return combined_BC if confidence is None else confidence.apply(combined_BC)
+        beta = self.calibration.beta
+        return combined_BC if beta is None else beta.apply(combined_BC)
 
     def _tempered(self, raws: Sequence[RawOutput]) -> FloatArray:
         pieces = [raw.sequence_logits[self.task.name] for raw in raws]

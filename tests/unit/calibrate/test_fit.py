@@ -211,7 +211,7 @@ def test_a_threshold_is_fitted_to_the_calibrated_confidences_that_it_will_meet()
     encoded = EncodedText([5], [(0, 1)], [(0, 1)])
     raws = [RawOutput(encoded, {"topic": row[None]}, {}, np.ones(2), 0, 0) for row in logits]
     fitted = fit_calibration(Head(task, TaskCalibration()), raws, examples, PRECISION)
-    assert fitted.confidence is not None
+    assert fitted.beta is not None
     head = Head(task, fitted)
     answers = head.answers(raws)
     taken = [

@@ -2,6 +2,7 @@
 
 from routewright.calibrate import calibration_section, with_calibration
 from routewright.calibration import OperatingPoint, TaskCalibration
+from routewright.confidence import BetaCalibration
 
 POINT = OperatingPoint(
     metric="fpr",
@@ -19,13 +20,20 @@ def test_a_new_section_replaces_the_old_one_and_nothing_else() -> None:
     old = {"int8": {"attack": TaskCalibration(temperature=1.5)}}
     new = {
         "int8": {
-            "attack": TaskCalibration(temperature=2.0, threshold=0.9, operating_point=POINT)
+            "attack": TaskCalibration(
+                temperature=2.0,
+                beta=BetaCalibration(a=1.25, b=0.5, c=-0.1),
+                threshold=0.9,
+                operating_point=POINT,
+            )
         }
     }
     card = f"# Title\n\n{calibration_section(old)}\n\n## Limits\n"
     renewed = with_calibration(card, new)
     assert renewed == f"# Title\n\n{calibration_section(new)}\n\n## Limits\n"
-    row = "| int8 | attack | 2.000 | 0.9 | fpr <= 0.01 | 0.0080 (<= 0.0200) | 500 examples"
+    row = (
+        "| int8 | attack | 2.000 | 1.25, 0.50, -0.10 | 0.9 | fpr <= 0.01 | 0.0080 (<= 0.0200) |"
+    )
     assert row in renewed
 
 

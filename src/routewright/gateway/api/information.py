@@ -145,7 +145,7 @@ def _calibration(head: Head) -> dict[str, Any]:
     return {
         "threshold": head.calibration.threshold,
         "temperature": head.calibration.temperature,
-        "confidence": to_plain(head.calibration.confidence),
+        "beta": to_plain(head.calibration.beta),
         "operating_point": None if point is None else to_plain(point),
     }
 
