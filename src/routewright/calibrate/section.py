@@ -10,7 +10,7 @@ _END = "<!-- end of calibration -->"
 
 
 def calibration_section(calibrations: Calibrations) -> str:
-    """Temperatures, curves and operating points as Markdown, between the markers of this part."""
+    """Curves and operating points as Markdown, between the markers of this part."""
     return f"""{_START}
 A threshold was chosen on the very validation rows that its bound counts, so the bound is a
 little optimistic; the test split has the last word.
