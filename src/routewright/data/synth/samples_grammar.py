@@ -80,6 +80,7 @@ _CATEGORY_FILES = (
     "samples_category_everyday.yaml",
     "samples_category_work.yaml",
     "samples_category_long.yaml",
+    "samples_category_follow_ups.yaml",
 )
 """Files of the domains: terms and frames of each are in one of the first two."""
 
