@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.default_bundle import acceptance, baselines, loso, quality
+from benchmarks.default_bundle import acceptance, baselines, everyday, loso, quality
 from benchmarks.default_bundle.presidio import without_overlaps
 from benchmarks.default_bundle.quality_tables import Goal, quality_tables
-from benchmarks.default_bundle.records import FILES, README, Record, place_table
+from benchmarks.default_bundle.records import FILES, README, SPLITS, Record, place_table
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.tiny import write_tiny_bundle
 
 from routewright import Classifier
-from routewright.labels import Span
+from routewright.data.config import DataSpec
+from routewright.data.near_duplicates import cluster_near_duplicates
+from routewright.data.readers import read_examples
+from routewright.labels import LabelSet, Span
 from routewright.tasks import BUILT_IN, CATEGORY, INTENT, JAILBREAK, PII
 
 SOURCES = ("red", "green", "blue")
@@ -97,6 +100,48 @@ def test_entities_are_right_only_with_the_very_characters() -> None:
         assert all(value in text and label in PII.labels for label, value in entities)
 
 
+@pytest.mark.parametrize("task", everyday.SHOWN)
+def test_everyday_rows_are_sound_and_in_one_half_only(task: str) -> None:
+    kind = BUILT_IN[task].kind
+    labels = LabelSet(BUILT_IN[task].labels)
+    halves = [
+        read_examples(
+            DataSpec(path=f"{task}_{split}.jsonl"), kind, root=everyday.ROWS, labels=labels
+        )
+        for split in SPLITS
+    ]
+    assert len(halves[0]) == len(halves[1]) >= 130
+    near = cluster_near_duplicates([e.text for half in halves for e in half])
+    assert not set(near[: len(halves[0])]) & set(near[len(halves[0]) :])
+    kinds = [sorted(str(e.meta["kind"]) for e in half) for half in halves]
+    assert kinds[0] == kinds[1]
+
+
+@pytest.mark.parametrize("task", ["intent", "pii"])
+def test_everyday_rows_are_counted_by_kind(bundle: Path, tmp_path: Path, task: str) -> None:
+    classifier = Classifier.open(bundle)
+    texts = ["move it", "call ann", "what is a tort"]
+    answers = classifier(texts, tasks=[task])
+    rows = [{"text": text, "kind": f"k{i // 2}"} for i, text in enumerate(texts)]
+    for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
+        if task == "pii":
+            found = [
+                {"start": s.start, "end": s.end, "label": s.label} for s in answer.spans[task]
+            ]
+            row["spans"] = found if i else [*found, {"start": 0, "end": 4, "label": "AGE"}][-1:]
+        else:
+            label = answer.sequence[task].label
+            others = (other for other in INTENT.labels if other != label)
+            row["label"] = label if i else next(others)
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    scores = everyday.score_task(classifier, task, path)
+    assert scores.right_by_kind == {"k0": (1, 2), "k1": (1, 1)}
+    text = everyday.tables([scores])
+    assert "k0 1 of 2, k1 1 of 1" in text
+    assert all(everyday.SHOWN[task][name] in text for name in scores.metrics)
+
+
 def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("a\n<!-- x -->\nold\n<!-- /x -->\n<!-- y -->\n<!-- /y -->\n", "utf-8")
@@ -110,8 +155,9 @@ def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "name",
-    ["quality", "acceptance", "baselines", "presidio", "loso", "loso-family", "lora_vs_full",
-     "loso-full-jailbreak", "loso-full-intent", "joint_vs_single", "training_time"],
+    ["quality", "acceptance", "everyday", "baselines", "presidio", "loso", "loso-family",
+     "lora_vs_full", "loso-full-jailbreak", "loso-full-intent", "joint_vs_single",
+     "training_time"],
 )  # fmt: skip
 def test_the_readme_has_a_place_for_every_table(name: str) -> None:
     text = README.read_text("utf-8")
