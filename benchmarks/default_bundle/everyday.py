@@ -2,7 +2,7 @@
 
     python -m benchmarks.default_bundle.everyday --bundle BUNDLE --split test --readme
 
-The rows in everyday/ were written by hand for this project, each task by a writer who saw
+The rows in everyday_rows/ were written by hand for this project, each task by a writer who saw
 neither generators nor data: questions, orders, letters, logs and chats as people and programs
 send them to a model. A task has one file for looking at mistakes (``validation``) and one that
 is only scored (``test``); labels are one writer's opinion. Intervals are 95 % percentile
@@ -32,7 +32,7 @@ from routewright.evaluate.run import evaluate
 from routewright.metrics import Estimate
 from routewright.runtime.answers import Answer
 
-ROWS = HERE / "everyday"
+ROWS = HERE / "everyday_rows"
 NUM_RESAMPLES = 1000
 SHOWN: Mapping[str, Mapping[str, str]] = {
     "category": {
