@@ -122,7 +122,9 @@ def test_everyday_rows_are_counted_by_kind(bundle: Path, tmp_path: Path, task: s
     classifier = Classifier.open(bundle)
     texts = ["move it", "call ann", "what is a tort"]
     answers = classifier(texts, tasks=[task])
-    rows = [{"text": text, "kind": f"k{i // 2}"} for i, text in enumerate(texts)]
+    rows: list[dict[str, Any]] = [
+        {"text": text, "kind": f"k{i // 2}"} for i, text in enumerate(texts)
+    ]
     for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
         if task == "pii":
             found = [
