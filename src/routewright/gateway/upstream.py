@@ -10,6 +10,7 @@ Why aiohttp and not httpx: docs/decisions/0005.
 """
 
 import asyncio
+import errno
 import io
 import logging
 import random
@@ -39,6 +40,8 @@ AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 StandBy = Callable[[], Awaitable[Forward | Immediate | None]]
 """See `RequestHandler.on_unavailable`."""
+
+_HANG_UPS = (errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,8 +239,7 @@ class Upstreams:
             unconnected = isinstance(
                 exc, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
             )
-            dropped = isinstance(exc, aiohttp.ServerDisconnectedError | ConnectionError)
-            stale = connection.reused and dropped
+            stale = connection.reused and _hung_up(exc)
             error = translated(exc)
             return _Try(error=error, repeatable=unconnected or stale, stale=stale)
         self._telemetry.observe(
@@ -270,6 +272,13 @@ class Upstreams:
 
     def _count(self, model: str, status_class: str) -> None:
         self._telemetry.count("upstream_requests_total", model=model, status_class=status_class)
+
+
+def _hung_up(exc: Exception) -> bool:
+    """Whether the server closed the connection, or reset it; aiohttp wraps a reset."""
+    if isinstance(exc, aiohttp.ServerDisconnectedError | ConnectionError):
+        return True
+    return isinstance(exc, OSError) and exc.errno in _HANG_UPS
 
 
 def _sent_in_pieces(body: bytes) -> bytes | io.BytesIO | None:

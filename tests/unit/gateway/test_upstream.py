@@ -1,6 +1,8 @@
 """Choosing among the servers of a model: draw, retries, ejection, models standing by."""
 
 import asyncio
+import socket
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -222,12 +224,18 @@ def test_a_server_that_took_the_request_and_failed_is_not_followed_by_another(
     play(scene)
 
 
-def test_a_connection_that_dies_while_idle_is_replaced() -> None:
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_a_connection_that_dies_while_idle_is_replaced(reset: bool) -> None:
     async def scene() -> None:
         server: SocketServer
 
         async def hang_up_when_reused(_: Received, writer: asyncio.StreamWriter) -> None:
             if len(server.requests) == 2:
+                if reset:  # a socket that lingers for no time says RST instead of FIN
+                    no_time = struct.pack("ii", 1, 0)
+                    writer.get_extra_info("socket").setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, no_time
+                    )
                 writer.close()
             else:
                 writer.write(response(b"ok"))
