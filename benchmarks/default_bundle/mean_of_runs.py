@@ -14,12 +14,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 
-import routewright
 from routewright.cli.train import quiet_libraries
 from routewright.config import to_plain, write_text
 from routewright.pipeline import resume_recipe
@@ -48,7 +48,7 @@ def prepare(recipe_path: Path, out: Path, sources: Sequence[Path]) -> None:
     run.record(
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "routewright_version": routewright.__version__,
+            "routewright_version": version("routewright"),
             "machine": platform.platform(),
         }
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from benchmarks.default_bundle import loso_full, small_budget, training_time
+from benchmarks.default_bundle import loso_full, mean_of_runs, small_budget, training_time
 from benchmarks.default_bundle.loso_folds import FOLDS, Fold, left_out_by, recipe_without
 from benchmarks.default_bundle.records import FILES, HERE
 from benchmarks.default_bundle.source_scores import (
@@ -29,6 +29,7 @@ from tests.tiny import write_tiny_bundle
 from routewright.config import to_plain
 from routewright.tasks import BUILT_IN
 from routewright.train.recipe import load_recipe, parse_recipe
+from routewright.train.run import Run
 
 ROOT = HERE.parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -178,3 +179,21 @@ def test_training_times_come_from_the_record_of_the_run(tmp_path: Path) -> None:
     line = training_time.table([described]).splitlines()[-1]
     for cell in ("full", "3,200", "1000", "2.0 min", "41.0 min", "20 times as fast"):
         assert f"| {cell} |" in line
+
+
+def test_a_mean_of_runs_is_a_run_whose_members_are_trained(tmp_path: Path) -> None:
+    sources = [tmp_path / name for name in ("one", "two", "three")]
+    for source in sources:
+        (source / "model").mkdir(parents=True)
+        (source / "model" / "model.safetensors").write_text(source.name)
+        (source / "run.json").write_text('{"status": "trained"}')
+    recipe = ROOT / "recipes" / "default-everyday.yaml"
+    mean_of_runs.prepare(recipe, tmp_path / "mean", sources)
+    run = Run.open(tmp_path / "mean")
+    assert [(a.share, dict(a.changes)) for a in run.recipe().average] == [(1.0, {})] * 3
+    assert "status" not in run.recorded()
+    for number, source in enumerate(sources, start=1):
+        member = Run.open(run.averaged / str(number))
+        assert member.recorded()["status"] == "trained"
+        assert (member.model_folder / "model.safetensors").read_text() == source.name
+        assert member.recipe().model.ngrams is None

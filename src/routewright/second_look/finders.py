@@ -145,7 +145,7 @@ def _web_addresses(text: str) -> Iterator[Range]:
     if "://" in text:
         yield from (m.span() for m in _URL.finditer(text))
     yield from (m.span() for m in _WEB_HOST.finditer(text))
-    yield from (m.span() for m in _BARE_HOST.finditer(text) if not m[0].startswith("www."))
+    yield from (m.span() for m in _BARE_HOST.finditer(text))
 
 
 def _cards(text: str) -> Iterator[Range]:

@@ -38,8 +38,7 @@ TEMPLATE_FILES = (
     "pii_companies.yaml", "pii_culture.yaml", "pii_people.yaml", "pii_clauses.yaml",
     "pii_machine.yaml", "pii_more.yaml",
 )  # fmt: skip
-PLAIN_FILE = "pii_plain.yaml"
-PLAIN_FILES: Mapping[str, float] = {PLAIN_FILE: 1.0, "pii_plain_machine.yaml": 0.8}
+PLAIN_FILES: Mapping[str, float] = {"pii_plain.yaml": 1.0, "pii_plain_machine.yaml": 0.8}
 """How often a template without personal data is used, by its file."""
 SENTENCE_FILE = "pii_sentences.yaml"
 

@@ -16,6 +16,7 @@ from routewright.data.synth.pii_draw import Draw
 Column = tuple[str, str | None, Callable[[Draw], str]]
 Record = Sequence[tuple[str, Piece]]
 
+# What stands twice, a key or a whole column, is drawn twice as often.
 _ENTITIES: Sequence[Column] = (
     ("name,full name,customer,patient,passenger,guest,assignee,contact,tenant,employee,rider,"
      "pupil,holder,driver,booked by,signed by", "PERSON", people.full_name),
