@@ -116,6 +116,17 @@ def _confidences(measured: Any) -> str:
     return f"{number(right, 3)} / {number(wrong, 3)}"
 
 
+def _precisions(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Of the models that were run: times of different ones say nothing of joint or single."""
+    used = {
+        name: " and ".join(sorted({row[name].precision for row in rows}))
+        for name in ("joint", "single")
+    }
+    if used["joint"] == used["single"]:
+        return f"models in {used['joint']}"
+    return f"the joint model in {used['joint']}, the single ones in {used['single']}"
+
+
 def main() -> None:
     parser = new_parser(__doc__, bundle=False)
     parser.add_argument("--tasks", nargs="*", default=list(FILES), choices=list(FILES))
@@ -153,7 +164,8 @@ def main() -> None:
         "missing": [v.name for v in missing],
     }
     shown = table(rows, costs) if rows and costs is not None else ""
-    parts = [f"Split: {args.split}. {budget_line(recipe)}", shown, missing_line(missing)]
+    budget = budget_line(recipe, _precisions(rows))
+    parts = [f"Split: {args.split}. {budget}", shown, missing_line(missing)]
     record.write(results, "\n".join(part for part in parts if part))
 
 

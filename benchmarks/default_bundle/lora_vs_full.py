@@ -128,7 +128,8 @@ def main() -> None:
         "runs": rows,
         "missing": [v.name for v in missing],
     }
-    parts = [f"Split: {args.split}. {budget_line(recipe)}", table(rows), missing_line(missing)]
+    budget = budget_line(recipe, "models in fp32")
+    parts = [f"Split: {args.split}. {budget}", table(rows), missing_line(missing)]
     record.write(results, "\n".join(part for part in parts if part))
 
 

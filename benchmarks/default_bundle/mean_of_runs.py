@@ -9,6 +9,7 @@ the recipe's rows. The test split is not read.
 """
 
 import argparse
+import json
 import platform
 import shutil
 from collections.abc import Sequence
@@ -44,7 +45,9 @@ def prepare(recipe_path: Path, out: Path, sources: Sequence[Path]) -> None:
         folder.mkdir(parents=True)
         write_text(folder / "recipe.yaml", yaml.safe_dump(to_plain(member), sort_keys=False))
         shutil.copytree(source / "model", folder / "model")
-        shutil.copy(source / "run.json", folder / "run.json")
+        # Of a run that went on to its export nothing but the training counts here.
+        recorded = {**Run.open(source).recorded(), "status": "trained"}
+        write_text(folder / "run.json", json.dumps(recorded, indent=2) + "\n")
     run.record(
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -51,8 +51,8 @@ def adapted(recipe: Mapping[str, Any], task: str) -> Variant:
     return Variant(name, plain)
 
 
-def budget_line(recipe: Mapping[str, Any]) -> str:
-    """What every run got, in words."""
+def budget_line(recipe: Mapping[str, Any], precision: str) -> str:
+    """What every run got, in words, and how its models were run."""
     train = recipe["train"]
     parts = []
     for task, own in recipe["tasks"].items():
@@ -68,5 +68,5 @@ def budget_line(recipe: Mapping[str, Any]) -> str:
         f"Budget: {train['num_train_epochs']} epochs{steps}, batches of "
         f"{train['per_device_train_batch_size']}, learning rate {train['learning_rate']:g} "
         f"({LORA_LEARNING_RATE:g} for adapters, {train['head_learning_rate']:g} for heads); "
-        f"rows: {'; '.join(parts)}. One seed; models in fp32.\n"
+        f"rows: {'; '.join(parts)}. One seed; {precision}.\n"
     )

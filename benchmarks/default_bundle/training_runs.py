@@ -106,7 +106,7 @@ def _train(recipe: Path, folder: Path) -> None:
 def recorded(run: Path) -> dict[str, Any]:
     """What ``run.json`` says of a run, whatever state it is in; absent keys are None.
 
-    ``epochs`` is what was trained, a run stopped early included.
+    ``epochs`` is what was trained, a run stopped early included; of an average all runs' sum.
     """
     content: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
     kept = (
@@ -115,7 +115,8 @@ def recorded(run: Path) -> dict[str, Any]:
         "machine", "arguments", "status",
     )  # fmt: skip
     done = [entry["epoch"] for entry in content.get("history") or [] if "epoch" in entry]
-    return {**{key: content.get(key) for key in kept}, "epochs": max(done, default=None)}
+    epochs = content.get("num_epochs", max(done, default=None))
+    return {**{key: content.get(key) for key in kept}, "epochs": epochs}
 
 
 def missing_line(variants: Sequence[Variant]) -> str:

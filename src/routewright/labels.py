@@ -99,6 +99,12 @@ class BioScheme:
         """Whether a sequence may start with the tag: ``I-`` may not."""
         return tag_id == 0 or self.is_begin(tag_id)
 
+    def as_start(self, tag_ids: list[int]) -> list[int]:
+        """Tags of a part of a text: one that was cut inside an entity begins it anew."""
+        if not tag_ids or self.may_start(tag_ids[0]):
+            return tag_ids
+        return [tag_ids[0] - 1, *tag_ids[1:]]
+
     def may_follow(self, previous_id: int, tag_id: int) -> bool:
         """Whether the one may follow the other: ``I-X`` only follows ``B-X`` or ``I-X``."""
         if self.may_start(tag_id):
@@ -111,19 +117,23 @@ def encode_bio(
 ) -> list[int]:
     """Tag ids of tokens at `offsets`; a token belongs to a span when they share a character.
 
-    Tokens without characters (special tokens, ``start == end``) are ``O``. Where spans overlap,
-    the earlier (then longer) one wins.
+    Tokens without characters (``start == end``: special tokens, and white space in byte-level
+    vocabularies) are ``O``, but between two tokens of a span they belong to it: ``I-`` never
+    follows ``O``. Where spans overlap, the earlier (then longer) one wins.
     """
     tag_ids = [0] * len(offsets)
     for span in sorted(spans, key=lambda s: (s.start, -s.end)):
         begin_id = scheme.begin_id(span.label)
-        inside = False
+        last: int | None = None
         for i, (start, end) in enumerate(offsets):
             if start >= end or end <= span.start or start >= span.end:
                 continue
             if tag_ids[i] == 0:
-                tag_ids[i] = begin_id + 1 if inside else begin_id
-                inside = True
+                if last is None or any(tag_ids[last + 1 : i]):
+                    tag_ids[i] = begin_id
+                else:
+                    tag_ids[last + 1 : i + 1] = [begin_id + 1] * (i - last)
+                last = i
     return tag_ids
 
 

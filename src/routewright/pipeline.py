@@ -15,10 +15,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from routewright.calibrate import check_target
+from routewright.calibrate import check_rows, check_target
 from routewright.calibration import parse_target
 from routewright.config import to_plain, write_text
-from routewright.errors import ConfigError, RoutewrightError, RunError
+from routewright.data.examples import SequenceExample
+from routewright.errors import ConfigError, DataError, RoutewrightError, RunError
 from routewright.evaluate import Report, evaluate, open_target, with_origin
 from routewright.export.bundle_export import attach_reports, export_bundle
 from routewright.train.model_average import train_recipe
@@ -97,13 +98,34 @@ def resume_recipe(
     return run
 
 
+def _check_rows(recipe: Recipe, data: Mapping[str, TaskData]) -> None:
+    """Refuse now what would fail when all is trained.
+
+    Raises:
+        ConfigError: a target means nothing for its task.
+        DataError: rows lack what a target or n-grams need.
+    """
+    for goal in map(parse_target, recipe.calibration.targets):
+        of_task = data[goal.task]
+        check_target(goal, of_task.task)
+        check_rows(goal, of_task.task, of_task.validation)
+    ngrams = recipe.model.ngrams.tasks if recipe.model.ngrams else ()
+    for name in data.keys() & set(ngrams):
+        labels = {e.label for e in data[name].train if isinstance(e, SequenceExample)}
+        if len(labels) == 1:
+            raise DataError(
+                f"tasks.{name}: n-grams tell labels apart and all training rows have the one "
+                f"label {', '.join(labels)}; add rows of another, or leave {name} out of "
+                "model.ngrams.tasks"
+            )
+
+
 def _finish(
     recipe: Recipe, run: Run, *, resume: bool, console: Console, score_test: bool
 ) -> None:
     note = partial(console.print, soft_wrap=True, markup=False, highlight=False)
     data = load_task_data(recipe)
-    for goal in map(parse_target, recipe.calibration.targets):
-        check_target(goal, data[goal.task].task)
+    _check_rows(recipe, data)
     if run.recorded().get("status") != "trained":
         note(f"run {run.folder}; if interrupted: routewright train --resume {run.folder}")
         result = train_recipe(recipe, run, data=data, resume=resume, console=console)

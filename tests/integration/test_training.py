@@ -89,6 +89,7 @@ def test_a_model_is_the_mean_of_its_runs_also_after_a_kill(
         assert torch.allclose(mean[name], value / 4 + other[name] * 3 / 4, atol=1e-6), name
     recorded = Run(tmp_path / "run").recorded()
     assert recorded["num_steps"] == 2 * 48
+    assert recorded["num_epochs"] == 2 * 3
     assert recorded["num_trainable_parameters"] == recorded["num_parameters"]
     assert recorded["best_f1"] > 0.8
     assert recorded["ngram_scales"].keys() == {"topic"}

@@ -49,9 +49,20 @@ def test_of_overlapping_spans_the_earlier_then_longer_one_wins() -> None:
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=5))
 def test_encoded_tags_are_always_well_formed(pairs: list[tuple[int, int]]) -> None:
     spans = [Span(a, b, "PERSON" if a % 2 else "CITY") for a, b in pairs]
-    tags = encode_bio(spans, [(i, i + 2) for i in range(0, 30, 3)], SCHEME)
-    assert SCHEME.may_start(tags[0])
-    assert all(SCHEME.may_follow(a, b) for a, b in pairwise(tags))
+    words = [(i, i + 2) for i in range(0, 30, 3)]
+    blank = [(end, end) for _, end in words]  # as byte-level vocabularies have them
+    mixed = [offsets for pair in zip(words, blank, strict=True) for offsets in pair]
+    for offsets in (words, mixed):
+        tags = encode_bio(spans, offsets, SCHEME)
+        assert SCHEME.may_start(tags[0])
+        assert all(SCHEME.may_follow(a, b) for a, b in pairwise(tags))
+
+
+def test_a_token_of_white_space_inside_a_span_belongs_to_it() -> None:
+    offsets = [(0, 2), (3, 4), (5, 8), (9, 9), (9, 13), (13, 13), (14, 16)]
+    tags = encode_bio([Span(3, 13, "CITY")], offsets, SCHEME)
+    names = [SCHEME.tags.names[i] for i in tags]
+    assert names == ["O", "B-CITY", "I-CITY", "I-CITY", "I-CITY", "O", "O"]
 
 
 @pytest.mark.parametrize("names", [("a", "a"), (), ("a", ""), (" a",)])

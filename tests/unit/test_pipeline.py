@@ -9,7 +9,7 @@ from rich.console import Console
 from tests.checkpoints import make_checkpoint
 from tests.training_data import recipe, write_data
 
-from routewright.errors import RoutewrightError
+from routewright.errors import DataError, RoutewrightError
 from routewright.pipeline import start_recipe
 
 
@@ -41,6 +41,38 @@ def test_a_recipe_that_cannot_be_run_leaves_no_folder(
     with pytest.raises(RoutewrightError, match=message):
         start_recipe(path, [], tmp_path / "run", console=Console(quiet=True))
     assert not (tmp_path / "run").exists()
+
+
+def test_rows_that_would_fail_after_training_are_refused_before_it(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
+    topic = content["tasks"]["topic"]
+    colours = [{**topic["train"][0], "keep": {"label": ["colour"]}}]
+    labels = ["colour", "animal"]
+    one_class = {
+        "model": {**content["model"], "ngrams": {"tasks": ["topic"], "buckets": 64}},
+        "tasks": {"topic": {**topic, "labels": labels, "train": colours}},
+    }
+    no_animals = {
+        "tasks": {
+            "topic": {
+                **topic,
+                "labels": labels,
+                "positive": "colour",
+                "validation": [{**topic["validation"][0], "keep": {"label": ["colour"]}}],
+            }
+        },
+        "calibration": {"targets": ["topic.fpr=0.1"]},
+    }
+    path = tmp_path / "recipe.yaml"
+    for change, message in (
+        (one_class, "tasks.topic: .* the one label colour; add rows"),
+        (no_animals, "topic: target fpr=0.1 needs rows not labelled colour"),
+    ):
+        path.write_text(yaml.safe_dump(content | change))
+        with pytest.raises(DataError, match=message):
+            start_recipe(path, [], tmp_path / "run", console=Console(quiet=True))
+        assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,8 @@ def test_runs_of_a_budget_differ_in_what_is_compared_alone(task: str) -> None:
     assert single.lora is None
     assert adapted.lora is not None
     assert adapted.lora.rank == {"pii": 32, "jailbreak": 12}.get(task, 8)
-    assert "generated" in small_budget.budget_line(SMALL)
+    assert "generated" in small_budget.budget_line(SMALL, "models in fp32")
+    assert small_budget.budget_line(SMALL, "models in fp32").endswith("; models in fp32.\n")
 
 
 def test_a_run_is_taken_only_if_complete_and_of_the_same_settings(tmp_path: Path) -> None:
@@ -176,6 +177,11 @@ def test_training_times_come_from_the_record_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(run), "utf-8")
     described = training_time.describe(tmp_path)
     assert described["specification_s"] == 41 * 60
+    assert described["epochs"] == 2.0
+    averaged = {**run, "num_epochs": 4.0, "history": None}
+    (tmp_path / "average").mkdir()
+    (tmp_path / "average" / "run.json").write_text(json.dumps(averaged), "utf-8")
+    assert training_time.describe(tmp_path / "average")["epochs"] == 4.0
     line = training_time.table([described]).splitlines()[-1]
     for cell in ("full", "3,200", "1000", "2.0 min", "41.0 min", "20 times as fast"):
         assert f"| {cell} |" in line
@@ -186,7 +192,8 @@ def test_a_mean_of_runs_is_a_run_whose_members_are_trained(tmp_path: Path) -> No
     for source in sources:
         (source / "model").mkdir(parents=True)
         (source / "model" / "model.safetensors").write_text(source.name)
-        (source / "run.json").write_text('{"status": "trained"}')
+        (source / "recipe.yaml").write_text("name: any\n")
+        (source / "run.json").write_text('{"status": "complete", "train_s": 1.0}')
     recipe = ROOT / "recipes" / "default-everyday.yaml"
     mean_of_runs.prepare(recipe, tmp_path / "mean", sources)
     run = Run.open(tmp_path / "mean")
@@ -194,6 +201,6 @@ def test_a_mean_of_runs_is_a_run_whose_members_are_trained(tmp_path: Path) -> No
     assert "status" not in run.recorded()
     for number, source in enumerate(sources, start=1):
         member = Run.open(run.averaged / str(number))
-        assert member.recorded()["status"] == "trained"
+        assert member.recorded() == {"status": "trained", "train_s": 1.0}
         assert (member.model_folder / "model.safetensors").read_text() == source.name
         assert member.recipe().model.ngrams is None

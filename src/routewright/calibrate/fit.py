@@ -73,6 +73,8 @@ def fit_calibration(
         check_target(target, task)
     if not examples:
         raise DataError(f"task {task.name}: no validation examples to calibrate on; add some")
+    if target is not None:
+        check_rows(target, task, examples)
     if task.kind == "token":
         return _fit_token(head, raws, _token_examples(task, examples), target)
     return _fit_sequence(head, raws, _label_ids(task, examples), target)
@@ -96,6 +98,29 @@ def check_target(target: Target, task: Task) -> None:
         raise ConfigError(
             f"--target {target.task}.{target.metric}: {task.name} is a {what} task{detector}; "
             f"use {' or '.join(allowed)}"
+        )
+
+
+def check_rows(target: Target, task: Task, examples: Sequence[Example]) -> None:
+    """Refuse validation rows that hold nothing of what the target counts.
+
+    Raises:
+        DataError: names what is missing.
+    """
+    if task.kind == "token":
+        needed = "entities"
+        found = any(isinstance(e, TokenExample) and e.spans for e in examples)
+    elif task.positive is None or target.metric == "precision":
+        return
+    else:
+        of_positive = target.metric == "recall"
+        needed = f"rows {'' if of_positive else 'not '}labelled {task.positive}"
+        labels = [e.label for e in examples if isinstance(e, SequenceExample)]
+        found = any((label == task.positive) == of_positive for label in labels)
+    if not found:
+        raise DataError(
+            f"task {task.name}: target {target.metric}={target.goal:g} needs {needed} and the "
+            "validation data has none; add some"
         )
 
 
@@ -193,11 +218,6 @@ def _fit_token(
         calibration = TaskCalibration(temperature=temperature)
         min_score = _min_score(Head(head.task, calibration, head.decoder), raws, examples)
         return replace(calibration, min_score=min_score)
-    if not any(example.spans for example in examples):
-        raise DataError(
-            f"task {head.task.name}: a recall needs entities and the validation data has none; "
-            "add some"
-        )
 
     def decode(threshold: float) -> list[list[Span]]:
         calibration = TaskCalibration(temperature=temperature, threshold=threshold)

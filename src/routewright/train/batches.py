@@ -55,8 +55,9 @@ def make_rows(
             if tags is None:
                 labels = task.label_set.id(example.label)  # type: ignore[union-attr]
             else:
-                before = [IGNORED] * len(encoder.prefix_ids)
-                labels = before + tags[start:end] + [IGNORED] * len(encoder.suffix_ids)
+                inside = task.scheme.as_start(tags[start:end])
+                before, behind = len(encoder.prefix_ids), len(encoder.suffix_ids)
+                labels = [IGNORED] * before + inside + [IGNORED] * behind
             rows.append(TrainRow(task.name, encoder.window_ids(encoded, (start, end)), labels))
     return rows
 

@@ -10,10 +10,12 @@ https://arxiv.org/abs/2306.04488.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from rich.console import Console
 
+from routewright.errors import RunError
 from routewright.runtime.machine import peak_memory_bytes
 from routewright.train.modeling import MultiTaskModel
 from routewright.train.recipe import Recipe, averaged_recipes
@@ -84,6 +86,7 @@ def _train_average(
             "status": "trained",
             "train_s": round(duration_s, 1),
             "num_steps": num_steps,
+            "num_epochs": sum(map(_num_epochs, recorded)),
             "peak_memory_bytes": max(
                 peak_memory_bytes(), *(int(its["peak_memory_bytes"]) for its in recorded)
             ),
@@ -92,6 +95,11 @@ def _train_average(
         }
     )
     return TrainResult(duration_s, num_steps, best_f1)
+
+
+def _num_epochs(recorded: Mapping[str, Any]) -> float:
+    """Of a run, or of all runs of an average."""
+    return float(recorded.get("num_epochs") or recorded["history"][-1]["epoch"])
 
 
 def _train_one(
@@ -139,7 +147,16 @@ def averaged_weights(
 
     Returns:
         Weights by name; n-gram scores, which are fitted after the encoder, are not among them.
+
+    Raises:
+        RunError: a model has weights that another lacks.
     """
+    kept = [{n for n in m.state_dict() if not n.startswith(NGRAMS)} for m in models]
+    if odd := {name for names in kept for name in names ^ kept[0]}:
+        raise RunError(
+            f"the runs to average differ in weights: not all have {', '.join(sorted(odd))}; "
+            "average runs of one recipe"
+        )
     total = sum(shares)
     mean: dict[str, torch.Tensor] = {}
     for model, share in zip(models, shares, strict=True):

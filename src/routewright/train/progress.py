@@ -15,6 +15,8 @@ from rich.progress import (
 )
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from routewright.train.run import Run
+
 logger = logging.getLogger(__name__)
 
 _SHOWN = ("_weighted_f1", "_span_f1")
@@ -103,6 +105,34 @@ def _task_of(key: str) -> str:
     """``eval_pii_span_f1`` is a score of ``pii``."""
     suffix = next(s for s in _SHOWN if key.endswith(s))
     return key.removeprefix("eval_").removesuffix(suffix)
+
+
+class TrainingClock(TrainerCallback):
+    """Seconds of training with those of the runs that this one goes on with.
+
+    They are recorded with every checkpoint: a killed process says nothing at its end, and what
+    it did after the last checkpoint is done again.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.earlier_s = float(run.recorded().get("train_s", 0))
+        self.started = time.monotonic()
+
+    def seconds(self) -> float:
+        """Up to now."""
+        return self.earlier_s + time.monotonic() - self.started
+
+    def record(self) -> None:
+        """Write them into ``run.json``."""
+        self.run.record({"train_s": round(self.seconds(), 1)})
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """After a checkpoint."""
+        if args.should_save:
+            self.record()
 
 
 class PeriodicCheckpoint(TrainerCallback):

@@ -56,6 +56,7 @@ class TaskRecipe:
     kind: TaskKind | None = None
     labels: tuple[str, ...] | None = None
     loss: LossConfig | None = None
+    """Without a `kind`, what is given changes the loss of the built-in task of that name."""
     positive: str | None = None
     windows: WindowRule | None = None
     main_metric: str | None = None
@@ -205,6 +206,10 @@ def parse_recipe(data: Mapping[str, Any], *, source: str) -> Recipe:
     tasks = values.get("tasks")
     if isinstance(values.get("lora"), Mapping) and isinstance(tasks, Mapping):
         values["lora"] = {**lora_defaults(list(tasks))[0], **values["lora"]}
+    if isinstance(tasks, Mapping):
+        values["tasks"] = {
+            name: _with_built_in_loss(name, task) for name, task in tasks.items()
+        }
     recipe = parse(Recipe, values, source=source)
     try:
         checked_values(recipe.train)
@@ -213,6 +218,14 @@ def parse_recipe(data: Mapping[str, Any], *, source: str) -> Recipe:
     _check_targets(recipe, source)
     averaged_recipes(recipe, source=source)
     return recipe
+
+
+def _with_built_in_loss(name: str, task: Any) -> Any:
+    """The task with a loss that states no kind laid over the one it changes."""
+    loss = task.get("loss") if isinstance(task, Mapping) else None
+    if name not in BUILT_IN or not isinstance(loss, Mapping) or loss.get("kind") is not None:
+        return task
+    return {**task, "loss": {**to_plain(BUILT_IN[name].loss), **loss}}
 
 
 def averaged_recipes(recipe: Recipe, *, source: str) -> tuple[Recipe, ...]:

@@ -53,7 +53,8 @@ def score_answers(
         predicted = [answer.spans[name] for answer in answers]
         texts = [e.text for e in examples]
         spans = span_report(texts, gold, predicted, task.label_set, num_resamples=0).metrics
-        found = {"span_f1": spans["span_f1"].value or 0.0}
+        names = ["span_f1", "span_precision", "span_recall"]
+        found = {key: spans[key].value or 0.0 for key in names}
         return {**found, "f1": found["span_f1"]}
     ids = [task.label_set.id(e.label) for e in examples if isinstance(e, SequenceExample)]
     rows = [[a.sequence[name].probabilities[label] for label in task.labels] for a in answers]
@@ -65,6 +66,14 @@ def score_answers(
         threshold=None,
         num_resamples=0,
     )
-    names = ["accuracy", "macro_f1", "weighted_f1", *(["roc_auc"] if task.positive else [])]
+    names = [
+        "accuracy",
+        "macro_f1",
+        "weighted_f1",
+        "weighted_precision",
+        "weighted_recall",
+        "nll",
+    ]
+    names += ["roc_auc"] if task.positive else []
     found = {key: report.metrics[key].value or 0.0 for key in names}
     return {**found, "f1": found["weighted_f1"]}

@@ -32,7 +32,7 @@ from routewright.train.cpu_speed import speed_up_on_cpu
 from routewright.train.memory import keep_freed_memory
 from routewright.train.modeling import MultiTaskModel
 from routewright.train.ngram_fit import fit_ngrams
-from routewright.train.progress import PeriodicCheckpoint, ProgressReport
+from routewright.train.progress import PeriodicCheckpoint, ProgressReport, TrainingClock
 from routewright.train.recipe import Recipe
 from routewright.train.run import Run, SavedModel, new_model, save_model, with_smoothing
 from routewright.train.scoring import score_answers, torch_classifier
@@ -194,14 +194,15 @@ def train(
     progress = _add_callbacks(trainer, settings, console)
     if args.should_save:
         _record_start(run, _description(recipe, trainer), console)
-    started = time.monotonic()
+    clock = TrainingClock(run)
+    trainer.add_callback(clock)
     try:
         outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         progress.close()
-        duration_s = time.monotonic() - started + float(run.recorded().get("train_s", 0))
+        duration_s = clock.seconds()
         if args.should_save:
-            run.record({"train_s": round(duration_s, 1)})
+            clock.record()
     if args.should_save:
         save_with_ngrams(
             run,

@@ -134,7 +134,7 @@ def test_precision_with_abstention_counts_only_accepted_texts(classifier: Classi
             ATTACKS[:4],
             "attack.fpr=0.1",
             DataError,
-            "task attack: .*negative examples",
+            "task attack: .*needs rows not labelled attack",
         ),
         ("entities", NUMBERS[1:2], "entities.recall=0.9", DataError, "needs entities"),
         ("topic", ATTACKS, "topic.recall=0.9", ConfigError, "use precision"),

@@ -1,13 +1,20 @@
 """Batches: one task each, all rows seen, equal shards, the same order every time."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.tiny import byte_level_tokenizer, word_piece_tokenizer
+from tokenizers import Tokenizer
 
-from routewright.train.batches import TaskBatchSampler, TrainRow, collate
+from routewright.data.examples import TokenExample
+from routewright.encoding import EncodingConfig, TextEncoder
+from routewright.labels import Span
+from routewright.tasks import BUILT_IN
+from routewright.train.batches import TaskBatchSampler, TrainRow, collate, make_rows
 from routewright.train.losses import IGNORED
 
 
@@ -89,3 +96,18 @@ def test_collate_pads_ids_mask_and_labels() -> None:
     assert batch["input_ids"].tolist() == [[5, 6, 7], [5, 7, 9]]  # type: ignore[attr-defined]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]  # type: ignore[attr-defined]
     assert batch["labels"].tolist() == [[IGNORED, 1, IGNORED], [IGNORED] * 3]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("tokenizer", [word_piece_tokenizer(), byte_level_tokenizer()])
+def test_the_tags_of_every_window_are_possible(tokenizer: Tokenizer) -> None:
+    encoder = TextEncoder(tokenizer, EncodingConfig(max_tokens=8, overlap_tokens=2), pad_id=0)
+    text = "at 1  elm\nroad, york; ask bob"
+    task = BUILT_IN["pii"]
+    spans = (Span(3, 20, "STREET_ADDRESS"), Span(26, 29, "PERSON"))
+    rows = make_rows(task, [TokenExample(text, spans)], encoder, max_windows=1)
+    assert len(rows) > 3
+    for row in rows:
+        assert isinstance(row.labels, list)
+        tags = [tag for tag in row.labels if tag != IGNORED]
+        assert task.scheme.may_start(tags[0])
+        assert all(task.scheme.may_follow(a, b) for a, b in pairwise(tags))

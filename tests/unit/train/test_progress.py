@@ -4,11 +4,13 @@ import io
 import logging
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from routewright.cli.train import show_log
-from routewright.train.progress import PeriodicCheckpoint, ProgressReport
+from routewright.train.progress import PeriodicCheckpoint, ProgressReport, TrainingClock
+from routewright.train.run import Run
 
 
 def test_the_best_checkpoint_of_a_moved_run_is_looked_for_where_it_is(tmp_path: Path) -> None:
@@ -41,3 +43,19 @@ def test_without_a_terminal_every_logged_loss_is_a_line(tmp_path: Path) -> None:
         logging.getLogger("routewright").handlers = []
         logging.getLogger("routewright").propagate = True
     assert output.getvalue() == "step=50/200 epoch=0.50 loss=0.2500 elapsed_s=0\n"
+
+
+def test_a_killed_run_has_recorded_the_seconds_up_to_its_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("routewright.train.progress.time.monotonic", lambda: now[0])
+    run = Run(tmp_path)
+    run.record({"train_s": 7.0})
+    clock = TrainingClock(run)
+    arguments = TrainingArguments(str(tmp_path / "checkpoints"), report_to=[])
+    for now[0] in (110.0, 125.0):
+        clock.on_save(arguments, TrainerState(), TrainerControl())
+    assert run.recorded()["train_s"] == 32.0  # not 7 + 10 + 25
+    now[0] = 160.0
+    assert TrainingClock(run).seconds() == 32.0

@@ -86,3 +86,22 @@ def test_runs_that_cannot_be_averaged_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe(averaging(tmp_path / "recipes", *runs, extra=extra))
+
+
+def test_a_loss_without_a_kind_changes_the_built_in_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "recipes", "minilm")
+    path.write_text(path.read_text().replace("intent:", "pii:"))
+    for recipe in (
+        load_recipe(path, ["tasks.pii.loss.weight=3"]),
+        averaged_recipes(
+            load_recipe(path, ["average=[{}, {changes: {tasks.pii.loss.weight: 3}}]"]),
+            source="r",
+        )[1],
+    ):
+        loss = recipe.tasks["pii"].resolve("pii").loss
+        assert (loss.kind, loss.weight) == ("crf_cross_entropy", 3.0)
+    path.write_text(path.read_text().replace("pii:", "jailbreak:"))
+    balanced = load_recipe(path, ["tasks.jailbreak.loss.weight=2"])
+    plain = load_recipe(path, ["tasks.jailbreak.loss={kind: cross_entropy}"])
+    assert balanced.tasks["jailbreak"].resolve("jailbreak").loss.class_weights == "balanced"
+    assert plain.tasks["jailbreak"].resolve("jailbreak").loss.class_weights == "none"
