@@ -69,9 +69,8 @@ def quality_tables(results: Mapping[str, Any]) -> str:
         "Other metrics:\n",
         _others(results),
     ]
-    if len(results["reports"]) > 1:
-        parts += ["Each precision, with the expected calibration error before and after the "
-                  "temperature:\n", _precisions(results)]  # fmt: skip
+    parts += ["Each precision, with the expected calibration error before and after the "
+              "calibration:\n", precision_table(results)]  # fmt: skip
     parts += ["By length in characters (quartiles of the rows):\n", _lengths(results)]
     if results["false_alarms"]:
         parts += ["What the jailbreak head flags at its threshold:\n", _false_alarms(results)]
@@ -89,13 +88,20 @@ def _acceptance(results: Mapping[str, Any]) -> str:
         fitted = results["abstention"]["fitted"]
         rows.append(_goal_row(ACCEPTED, fitted["accuracy"]))
         rows.append(_goal_row(SHARE, fitted["share"]))
+    rows += loss_rows(results)
+    head = ("task", "metric", "value (95 % interval)", "floor", "aim", "reached")
+    return markdown(head, rows, left=2)
+
+
+def loss_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """What int8 loses, a row a task; none where the bundle has one precision."""
+    rows = []
     for task, loss in results.get("int8_minus_fp32", {}).items():
         points = Estimate(*(None if v is None else 100 * v for v in _ends(loss)))
         floor, aim = LOST_POINTS
         goal = Goal(task, f"{MAIN[task]}, int8 - fp32, points", -floor, -aim)
         rows.append(_goal_row(goal, points, digits=2))
-    head = ("task", "metric", "value (95 % interval)", "floor", "aim", "reached")
-    return markdown(head, rows, left=2)
+    return rows
 
 
 def _ends(found: Estimate) -> tuple[float | None, float | None, float | None]:
@@ -136,7 +142,8 @@ def _others(results: Mapping[str, Any]) -> str:
     return markdown(("task", "metric", "value (95 % interval)"), rows, left=2)
 
 
-def _precisions(results: Mapping[str, Any]) -> str:
+def precision_table(results: Mapping[str, Any]) -> str:
+    """Quality and calibration error, before and after, of each task and precision."""
     rows = []
     for precision, reports in results["reports"].items():
         for task, report in reports.items():

@@ -1,11 +1,19 @@
 import argparse
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.default_bundle import acceptance, baselines, everyday, loso, quality
+from benchmarks.default_bundle import (
+    acceptance,
+    baselines,
+    card_reports,
+    everyday,
+    loso,
+    quality,
+)
 from benchmarks.default_bundle.presidio import without_overlaps
 from benchmarks.default_bundle.quality_tables import Goal, quality_tables
 from benchmarks.default_bundle.records import FILES, README, SPLITS, Record, place_table
@@ -69,6 +77,19 @@ def test_every_acceptance_row_and_breakdown_gets_a_table(bundle: Path, data: Pat
     for row in ("span_f2", "recall_at_fpr_1pct", "share it answers", "int8 - fp32, points"):
         assert row in text
     assert results["false_alarms"]["rows of pii"]["of"] == 6
+
+
+def test_the_card_of_a_bundle_gets_what_it_reaches_on_test(
+    bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    card_reports.attach_test_reports(copy, data)
+    card = (copy / "README.md").read_text(encoding="utf-8")
+    assert "## Evaluation" in card
+    for task in FILES:
+        assert (copy / "reports" / f"{task}.test.json").is_file()
+        assert f"| {task}.test | {task} | " in card
+    assert Classifier.open(copy).heads.keys() == Classifier.open(bundle).heads.keys()
 
 
 def test_a_record_names_its_origin_and_holds_no_text_of_a_row(
@@ -157,9 +178,9 @@ def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "name",
-    ["quality", "acceptance", "everyday", "baselines", "presidio", "loso", "loso-family",
-     "lora_vs_full", "loso-full-jailbreak", "loso-full-intent", "joint_vs_single",
-     "training_time"],
+    ["quality", "precisions", "acceptance", "everyday", "baselines", "presidio", "loso",
+     "loso-family", "lora_vs_full", "loso-full-jailbreak", "loso-full-intent",
+     "joint_vs_single", "training_time"],
 )  # fmt: skip
 def test_the_readme_has_a_place_for_every_table(name: str) -> None:
     text = README.read_text("utf-8")
