@@ -84,11 +84,30 @@ def test_the_envoy_file_is_the_one_that_the_policy_gives() -> None:
     )
 
 
+def test_a_clean_clone_serves_the_bundle_of_the_package() -> None:
+    assert "bundle" not in read_yaml(POLICY)
+    assert "--bundle" not in json.loads(dockerfile()["CMD"][0])
+    for name in ("gateway", "standalone"):
+        assert "command" not in services()[name]
+        assert "${" not in str(services()[name]["volumes"])
+
+
+def test_a_bundle_of_ones_own_is_mounted_where_it_is_looked_for() -> None:
+    own = read_yaml(DEPLOY / "own-bundle.yaml")["services"]
+    assert set(own) == {"gateway", "standalone"}
+    for service in own.values():
+        *command, option, bundle = service["command"]
+        assert (command, option) == (json.loads(dockerfile()["CMD"][0]), "--bundle")
+        (volume,) = service["volumes"]
+        assert (volume["type"], volume["target"]) == ("bind", str(Path(bundle).parent))
+        assert volume["source"].startswith("${BUNDLES:?")
+
+
 def test_every_file_that_is_mounted_or_built_from_exists() -> None:
     for service in services().values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
-            assert source.startswith("${") or (DEPLOY / source).exists(), volume
+            assert (DEPLOY / source).exists(), volume
     for service in built_services().values():
         context = DEPLOY / service["build"]["context"]
         assert (context / service["build"]["dockerfile"]).is_file()

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from routewright.cli.bundle_names import bundle_named
-from routewright.errors import ConfigError
+from routewright.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from routewright.policy.decision import Decision
@@ -51,7 +51,7 @@ def route(
     policy = file.policy
     headers = _headers(header or [])
     classifier, _ = open_bundle(file)
-    prompt = sys.stdin.read() if text == "-" else text
+    prompt = _standard_input() if text == "-" else text
     facts = Signals(text=prompt, headers=headers, requested_model=model, key=key)
     signals = with_thresholds(classified(classifier, facts), policy)
     decision = decide(signals, policy)
@@ -73,6 +73,15 @@ def classified(classifier: "Classifier", facts: "Signals") -> "Signals":
     spans = {name: tuple(found) for name, found in answer.spans.items()}
     num_tokens = len(raw.encoded.offsets)
     return replace(facts, sequence=sequence, spans=spans, num_tokens=num_tokens)
+
+
+def _standard_input() -> str:
+    raw = sys.stdin.buffer.read()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = raw.count(b"\n", 0, exc.start) + 1
+        raise DataError("is not UTF-8 text", path="standard input", line=line) from exc
 
 
 def _headers(given: list[str]) -> Mapping[str, str]:

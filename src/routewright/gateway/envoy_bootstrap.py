@@ -304,9 +304,8 @@ def _is_address(host: str) -> bool:
 
 def _host_header(endpoint: Endpoint) -> str:
     """What the upstream is told it is called; the port only where it is not the usual one."""
-    if endpoint.port in (80, 443):
-        return endpoint.host
-    return f"{endpoint.host}:{endpoint.port}"
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return host if endpoint.port in (80, 443) else f"{host}:{endpoint.port}"
 
 
 def _load_assignment(name: str, endpoints: tuple[Endpoint, ...]) -> dict[str, Any]:

@@ -116,7 +116,10 @@ class RequestHandler(Protocol):
         ...
 
     def unguarded(self) -> Forward:
-        """Where the request goes when `on_request` failed and the operator lets it pass."""
+        """Where the request goes when `on_request` failed and the operator lets it pass.
+
+        What it raises, such as `ServingError`, says that a guard does not.
+        """
         ...
 
     async def on_unavailable(self) -> Forward | Immediate | None:

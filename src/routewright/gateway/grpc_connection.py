@@ -8,6 +8,7 @@ few and known, Envoy and health checks: a fault of one ends its connection, not 
 import asyncio
 import contextlib
 import logging
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -44,6 +45,8 @@ from routewright.gateway.grpc_keepalive import KeepAlive, Patience
 logger = logging.getLogger(__name__)
 
 _MAX_CALLS = 10_000
+_MAX_FRAMES = 4
+"""Of a call that failed, in the log."""
 _CREDIT_BYTES = 1024 * 1024
 """Of the connection's window, which never runs out: streams have their own."""
 _DEFAULT_WINDOW = 65_535
@@ -348,8 +351,9 @@ async def _serve(call: Call, method: Method) -> None:
     except CallRefused as refused:
         call.finish(refused.status, refused.text)
     except Exception as exc:  # noqa: BLE001 - the boundary: the peer has to hear of it
-        # Its message may quote what the call said.
-        logger.error("gRPC call failed error=%s", type(exc).__name__)  # noqa: TRY400
+        # Its message may quote what the call said; its type and frames do not.
+        places = traceback.extract_tb(exc.__traceback__, limit=-_MAX_FRAMES)
+        logger.error("gRPC call failed error=%s at=%s", type(exc), places)  # noqa: TRY400
         call.finish(INTERNAL, "the call failed")
     else:
         call.finish(OK)

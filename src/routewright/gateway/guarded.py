@@ -7,7 +7,6 @@ the places it passed, never its text, which may hold a prompt.
 import logging
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from routewright.errors import RequestError, ServingError
@@ -25,6 +24,8 @@ from routewright.gateway.exchange import (
 logger = logging.getLogger(__name__)
 
 OnError = Literal["closed", "open"]
+
+_MAX_FRAMES = 4
 
 
 def immediate_answer(answer: HttpAnswer) -> Immediate:
@@ -53,7 +54,10 @@ class GuardedHandler:
     ended: bool = False
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
-        """The handler's decision; on failure the request goes on unguarded or is refused."""
+        """The handler's decision; on failure the request is refused.
+
+        With ``on_error: open`` it goes on unguarded, unless a guard forbids that.
+        """
         try:
             return await self.inner.on_request(headers, body)
         except RequestError as exc:
@@ -67,7 +71,7 @@ class GuardedHandler:
     def _unguarded(self) -> Forward | Immediate:
         try:
             return self.inner.unguarded()
-        except Exception:  # noqa: BLE001 - as above; the failure before it is noted
+        except Exception:  # noqa: BLE001 - a guard's refusal too; the failure is noted already
             return FAILURE
 
     async def on_unavailable(self) -> Forward | Immediate | None:
@@ -105,14 +109,12 @@ class GuardedHandler:
         if self.failed:
             return
         self.failed = True
-        frames = traceback.extract_tb(exc.__traceback__)[-4:]
-        places = " > ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames)
         logger.error(
             "request handling failed phase=%s on_error=%s error=%s at=%s",
             phase,
             self.on_error,
-            type(exc).__name__,
-            places,
+            type(exc),
+            traceback.extract_tb(exc.__traceback__, limit=-_MAX_FRAMES),
         )
 
     def end(self, outcome: Outcome, code: str | None = None) -> None:

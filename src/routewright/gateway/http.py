@@ -12,7 +12,7 @@ from collections.abc import Callable
 from starlette.types import Receive, Scope, Send
 
 from routewright.errors import ClosedError, ConfigError
-from routewright.gateway.bodies.failures import HttpAnswer
+from routewright.gateway.bodies.failures import HttpAnswer, error_answer
 from routewright.gateway.exchange import HandlerFactory
 from routewright.gateway.http_exchange import (
     CLOSE,
@@ -30,6 +30,9 @@ from routewright.gateway.upstream import Upstreams
 HEALTHY = HttpAnswer(200, b'{"status":"ok"}')
 READY = HttpAnswer(200, b'{"status":"ready"}')
 NOT_READY = HttpAnswer(503, b'{"status":"not ready"}')
+HEADERS_TOO_LARGE = error_answer(
+    431, "the request's headers are larger than allowed", code="headers_too_large"
+)
 DRAINING = HttpAnswer(CLOSING.status, CLOSING.body)
 
 
@@ -115,8 +118,17 @@ class HttpDoor:
             telemetry.count("errors_total", door=DOOR, code="request_timeout")
             return REQUEST_TIMEOUT.body
 
+        def oversized() -> bytes:
+            telemetry.count("errors_total", door=DOOR, code="too_large")
+            return HEADERS_TOO_LARGE.body
+
         self._door = AsgiDoor(
-            self._app, settings.http or Listen(), "gateway.http", settings.clients, overdue
+            self._app,
+            settings.http or Listen(),
+            "gateway.http",
+            settings.clients,
+            overdue,
+            oversized,
         )
 
     async def start(self) -> int:

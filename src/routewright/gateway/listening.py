@@ -19,22 +19,37 @@ KEEP_ALIVE_S = 75
 the other way round, requests get lost."""
 _CLOSING_S = 1.0
 """How long ended requests may take to leave the sockets."""
+HEADER_ROOM_BYTES = 64 * 1024
+"""Of a request's first line and headers: no client needs more, and Envoy takes 60 KiB."""
+_PER_HEADER_BYTES = len(b": \r\n")
+_LINGER_S = 5.0
+"""How long a client that sends too much may take to read why, before the connection closes."""
+_REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large"}
 
-Overdue = Callable[[], bytes]
-"""Told of a client that does not finish its headers; gives the JSON that it is answered."""
+Refusal = Callable[[], bytes]
+"""Told of a client whose headers do not end, or take too much room; gives the JSON that it is
+answered."""
 
 
 class TimedConfig(uvicorn.Config):
     """Uvicorn's settings, and how slow a client may be."""
 
-    def __init__(self, app: ASGIApp, clients: Clients, overdue: Overdue, **given: Any) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        clients: Clients,
+        overdue: Refusal,
+        oversized: Refusal,
+        **given: Any,
+    ) -> None:
         super().__init__(app, http=TimedConnection, **given)
         self.clients = clients
         self.overdue = overdue
+        self.oversized = oversized
 
 
 class TimedConnection(HttpToolsProtocol):
-    """One client's connection, ended when the client is too slow.
+    """One client's connection, ended when the client is too slow or its headers are too long.
 
     Uvicorn has a limit only for the time between two requests. A slow body is the
     application's to refuse (`uploads`).
@@ -47,6 +62,13 @@ class TimedConnection(HttpToolsProtocol):
     """Ends the connection of a client that does not read its answer."""
     _completed = False
     """Whether the bytes just read ended a request."""
+    _num_pending = 0
+    """Bytes read that came to nothing yet: no whole headers, no body, no end of a request."""
+    _num_around = 0
+    """The same, with all bytes that were read together with what they last came to: headers
+    under way are no longer than that."""
+    _oversized = False
+    """Whether headers took too much room; nothing is read after that."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client that says nothing is given as long as one between two requests."""
@@ -64,10 +86,21 @@ class TimedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Between two requests, any byte begins the time for headers."""
+        if self._oversized:
+            return
         self._completed = False
+        self._num_pending += len(data)
+        self._num_around += len(data)
         super().data_received(data)
+        if not self._num_pending:
+            self._num_around = len(data)
+        if self.transport.is_closing():
+            return
         serving = self.cycle is not None and not self.cycle.response_complete
-        if serving or self.transport.is_closing():
+        if self._oversized or self._num_pending > HEADER_ROOM_BYTES:
+            self._refuse_oversized(serving=serving)
+            return
+        if serving:
             return
         if self._completed:  # the rest of a body that was answered early
             self._unset_unfinished()
@@ -87,12 +120,25 @@ class TimedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is through."""
         self._completed = True
-        super().on_message_complete()
+        self._num_pending = 0
+        if not self._oversized:
+            super().on_message_complete()
 
     def on_headers_complete(self) -> None:
-        """They came in time."""
+        """They came in time; unless there are too many, the request is served."""
         self._unset_unfinished()
-        super().on_headers_complete()
+        if self._num_around > HEADER_ROOM_BYTES:  # or are these bytes of a body?
+            lines = sum(len(n) + len(v) + _PER_HEADER_BYTES for n, v in self.headers)
+            self._oversized = self._oversized or len(self.url) + lines > HEADER_ROOM_BYTES
+        self._num_pending = 0
+        if not self._oversized:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of it."""
+        self._num_pending = 0
+        if not self._oversized:
+            super().on_body(body)
 
     def pause_writing(self) -> None:
         """The client is behind with reading: the time for it to catch up begins."""
@@ -116,13 +162,29 @@ class TimedConnection(HttpToolsProtocol):
             self.transport.abort()
 
     def _refuse(self) -> None:
-        body = self.config.overdue()
+        self._answer(408, self.config.overdue())
+        self.transport.close()
+
+    def _refuse_oversized(self, *, serving: bool) -> None:
+        """Say so, and read no more; but what came before is answered first, and nothing after.
+
+        Closing at once would reset the connection, and the client might never see the refusal.
+        """
+        self._oversized = True
+        if serving:
+            self.cycle.keep_alive = False
+            return
+        self._answer(431, self.config.oversized())
+        self.transport.write_eof()
+        self._unset_unfinished()
+        self._unfinished = self.loop.call_later(_LINGER_S, self.transport.close)
+
+    def _answer(self, status: int, body: bytes) -> None:
         head = (
-            "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
+            f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode("ascii") + body)
-        self.transport.close()
 
     def _unset_unfinished(self) -> None:
         if self._unfinished is not None:
@@ -153,7 +215,13 @@ class AsgiDoor:
     """An application that listens until it is stopped."""
 
     def __init__(
-        self, app: ASGIApp, listen: Listen, key: str, clients: Clients, overdue: Overdue
+        self,
+        app: ASGIApp,
+        listen: Listen,
+        key: str,
+        clients: Clients,
+        overdue: Refusal,
+        oversized: Refusal,
     ) -> None:
         """`key` of the settings is named when the address cannot be listened on."""
         self._app = app
@@ -161,6 +229,7 @@ class AsgiDoor:
         self._key = key
         self._clients = clients
         self._overdue = overdue
+        self._oversized = oversized
         self._server: AsgiServer | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -175,6 +244,7 @@ class AsgiDoor:
             self._app,
             self._clients,
             self._overdue,
+            self._oversized,
             ws="none",
             lifespan="off",
             log_config=None,

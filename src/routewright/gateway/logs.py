@@ -2,6 +2,7 @@
 
 A line has a fixed message, numbers, and words of the closed sets of `telemetry`; whatever else
 is passed to a logger is left out: strings become ``?``, exceptions their type, code and place.
+Types of exceptions and their frames (`traceback.StackSummary`) may be arguments of a message.
 Lines of other libraries are reduced to level and logger, because their messages quote requests.
 """
 
@@ -25,6 +26,11 @@ NUMBER_FIELDS = frozenset({
 ID_FIELDS = frozenset({"request_id", "trace_id"})
 """32 hexadecimal digits that the gateway drew itself; a client's own ids are not logged."""
 _ID = re.compile(r"[0-9a-f]{32}")
+_FAILURE_WORDS = frozenset({
+    "request", "failover", "response_headers", "response_body", "protocol", "end",
+    "open", "closed",
+})  # fmt: skip
+"""Where in a request the gateway failed, and what it was told to do then: no labels."""
 _MAX_FRAMES = 8
 OWN = "routewright"
 OPERATOR_LOGGER = "routewright.gateway.reload"
@@ -40,13 +46,13 @@ class JsonFormatter(logging.Formatter):
     def __init__(self, vocabulary: Vocabulary | None = None) -> None:
         super().__init__()
         self._labels = (vocabulary or Vocabulary()).labels()
-        self._words = frozenset().union(*self._labels.values())
+        self._words = _FAILURE_WORDS.union(*self._labels.values())
 
     def extend(self, vocabulary: Vocabulary) -> None:
         """Know the names of a new configuration too."""
         for name, values in vocabulary.labels().items():
             self._labels[name] = self._labels[name] | values
-        self._words = frozenset().union(*self._labels.values())
+        self._words = _FAILURE_WORDS.union(*self._labels.values())
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of `record`."""
@@ -85,6 +91,10 @@ class JsonFormatter(logging.Formatter):
             return value
         if isinstance(value, BaseException):
             return value.code if isinstance(value, RoutewrightError) else type(value).__name__
+        if isinstance(value, type) and issubclass(value, BaseException):
+            return value.__name__
+        if isinstance(value, traceback.StackSummary):
+            return " > ".join(_places(value))
         return value if isinstance(value, str) and value in self._words else UNKNOWN
 
     def _may_be_told(self, name: str, value: object) -> bool:
@@ -97,13 +107,14 @@ class JsonFormatter(logging.Formatter):
 
 def _describe(exc: BaseException) -> dict[str, Any]:
     """Type, code and place of an exception and of its causes; never a message."""
-    frames = traceback.extract_tb(exc.__traceback__)[-_MAX_FRAMES:]
-    described: dict[str, Any] = {
-        "type": type(exc).__name__,
-        "at": [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames],
-    }
+    frames = traceback.extract_tb(exc.__traceback__, limit=-_MAX_FRAMES)
+    described: dict[str, Any] = {"type": type(exc).__name__, "at": _places(frames)}
     if isinstance(exc, RoutewrightError):
         described["code"] = exc.code
     if exc.__cause__ is not None:
         described["cause"] = _describe(exc.__cause__)
     return described
+
+
+def _places(frames: traceback.StackSummary) -> list[str]:
+    return [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in frames]

@@ -58,6 +58,10 @@ class RequestRecord:
     duration_s: float | None = None
     traceparent: str | None = None
     """W3C trace context that the client sent."""
+    own_traceparent: str | None = None
+    """That of our span, which the model gets; None while nothing is traced."""
+    span: object | None = None
+    """Our span, which only the tracer that began it knows."""
     request_id: str = field(default_factory=lambda: secrets.token_hex(16))
     started_unix_ns: int = field(default_factory=time.time_ns)
     started: float = field(default_factory=time.perf_counter)
@@ -74,6 +78,7 @@ class RequestRecord:
 
 
 Observer = Callable[[RequestRecord], None]
+"""Told of a request that has ended, or begins."""
 
 
 def counting(telemetry: Telemetry) -> Observer:
@@ -135,7 +140,12 @@ def guard_action(outcome: GuardOutcome, *, timed_out: bool = False) -> str:
 
 
 def logging_requests(record: RequestRecord) -> None:
-    """Writes one line for an ended request."""
+    """Writes a line for each guard that did not just pass the request, then one for its end."""
+    for outcome in record.guards:
+        action = guard_action(outcome, timed_out=outcome.guard in record.timed_out)
+        if action != "passed":
+            guard = {"guard": outcome.guard, "mode": outcome.mode, "action": action}
+            logger.info("guard outcome", extra={**guard, "request_id": record.request_id})
     fields = {
         "door": record.door,
         "endpoint": record.endpoint,

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from routewright.gateway.bodies.reading import RequestFacts
 from routewright.gateway.bodies.rewriting import (
+    INSTRUCTED,
     set_model,
     set_reasoning,
     set_system_prompt,
@@ -22,6 +23,7 @@ from routewright.gateway.bodies.rewriting import (
 )
 from routewright.gateway.bodies.texts import replace_texts
 from routewright.gateway.engine import Deployment
+from routewright.gateway.exchange import Forward
 from routewright.gateway.masking import Masker
 from routewright.gateway.scan import Scan
 from routewright.gateway.tool_ranking import as_function
@@ -42,6 +44,8 @@ class Outgoing:
     masker: Masker
     tools: tuple[str, ...] | None
     """Names of the tools chosen; None if the choice was not ours."""
+    instructed: bool = False
+    """Whether a system prompt was added."""
 
 
 def outgoing(
@@ -54,7 +58,7 @@ def outgoing(
     """The body for the decision's model; `body` is left alone."""
     policy, endpoint = deployment.policy, facts.endpoint
     # The server remembers earlier turns, whose placeholders must not meet these.
-    first = 1 if body.get("previous_response_id") is None else secrets.randbelow(10**9) + 1000
+    first = secrets.randbelow(10**9) + 1000 if _goes_on(body) else 1
     masker = Masker((place.text for place in facts.texts), first=first)
     result = _masked(facts, body, masker, decision, scanned, policy)
     model = policy.models[decision.model]
@@ -64,14 +68,21 @@ def outgoing(
         result = set_reasoning(
             endpoint, result, family, enabled=decision.reasoning, effort=decision.effort
         )
-    if (prompt := decision.system_prompt) is not None:
+    prompt = decision.system_prompt
+    if prompt is not None:
         result = set_system_prompt(endpoint, result, prompt.text, mode=prompt.mode)
     names = None
     if chooses_tools(facts, policy) and (offer := decision.tools) is not None:
         chosen = deployment.tools.choose(offer, scanned.signals.text, scanned.embedding)
         result = set_tools(endpoint, result, [as_function(tool) for tool in chosen])
         names = tuple(tool.name for tool in chosen)
-    return Outgoing(result, masker, names)
+    instructed = prompt is not None and endpoint in INSTRUCTED
+    return Outgoing(result, masker, names, instructed)
+
+
+def _goes_on(body: Mapping[str, Any]) -> bool:
+    """Whether the request goes on from what its model's server keeps."""
+    return any(body.get(name) is not None for name in ("previous_response_id", "conversation"))
 
 
 def chooses_tools(facts: RequestFacts, policy: Policy) -> bool:
@@ -119,6 +130,28 @@ def request_headers(
     return headers
 
 
+def forward_to(
+    deployment: Deployment, model: str, body: bytes | None, headers: Mapping[str, str]
+) -> Forward:
+    """The request on its way to `model`, where `headers` lead and no header of the client's.
+
+    Args:
+        deployment: has the model.
+        model: its name in the policy.
+        body: what to send; None keeps the client's.
+        headers: those of `model_headers`, and more.
+    """
+    # An Envoy file of the original router follows this header, also one that a client sends.
+    removed = () if DESTINATION_HEADER in headers else (DESTINATION_HEADER,)
+    return Forward(
+        set_headers=headers,
+        remove_headers=removed,
+        body=body,
+        model=model,
+        endpoints=deployment.policy.models[model].endpoints,
+    )
+
+
 def _destination(policy: Policy, model: str) -> str | None:
     """``address:port`` of a server of the model, for Envoy files of the original router."""
     names, weights = _plain_addresses(policy.models[model].endpoints)
@@ -164,7 +197,7 @@ def answer_headers(
         sent: what went to the model; None if nothing did.
         domain: name of the task that tells domains.
     """
-    injected = sent is not None and decision.system_prompt is not None
+    injected = sent is not None and sent.instructed
     headers: dict[str, str] = {
         "x-routewright-decision": decision.kind,
         "x-vsr-injected-system-prompt": "true" if injected else "false",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from routewright.errors import RequestError, RoutewrightError
+from routewright.errors import RequestError, RoutewrightError, ServingError
 from routewright.gateway.answering import AnswerReader
 from routewright.gateway.bodies.blocking import Block, block_answer
 from routewright.gateway.bodies.failures import HttpAnswer, error_answer
@@ -40,6 +40,7 @@ from routewright.gateway.outgoing import (
     Outgoing,
     answer_headers,
     blocked_types,
+    forward_to,
     model_headers,
     outgoing,
     request_headers,
@@ -47,6 +48,7 @@ from routewright.gateway.outgoing import (
 from routewright.gateway.scan import Scan, scan
 from routewright.policy.decision import Decision, decide, standing_by
 from routewright.policy.guards import GuardOutcome
+from routewright.policy.settings import Policy
 from routewright.policy.signals import Signals
 
 logger = logging.getLogger(__name__)
@@ -60,14 +62,20 @@ OWN_HEADERS = ("x-vsr-", "x-routewright-")
 class Pipeline:
     """Makes a handler for every request."""
 
-    def __init__(self, engine: Engine, observers: tuple[Observer, ...] = ()) -> None:
-        """Tell `observers` of every request that has ended."""
+    def __init__(
+        self,
+        engine: Engine,
+        observers: tuple[Observer, ...] = (),
+        begin: Observer | None = None,
+    ) -> None:
+        """Tell `observers` of every request that has ended, and `begin` of each to decide."""
         self.engine = engine
         self._observers = observers
+        self._begin = begin
 
     def handler(self, door: Door) -> "PipelineHandler":
         """The handler of one request that came through `door`."""
-        return PipelineHandler(self.engine, RequestRecord(door), self._observers)
+        return PipelineHandler(self.engine, RequestRecord(door), self._observers, self._begin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +94,16 @@ class PipelineHandler:
     """Decides about one request; see `exchange.RequestHandler`."""
 
     def __init__(
-        self, engine: Engine, record: RequestRecord, observers: tuple[Observer, ...]
+        self,
+        engine: Engine,
+        record: RequestRecord,
+        observers: tuple[Observer, ...],
+        begin: Observer | None,
     ) -> None:
         self._engine = engine
         self._record = record
         self._observers = observers
+        self._begin = begin
         self._body: dict[str, Any] | None = None
         self._request: _Request | None = None
         self._decision: Decision | None = None
@@ -104,6 +117,8 @@ class PipelineHandler:
         """Read, classify, decide and carry out."""
         record = self._record
         record.traceparent = headers.get("traceparent")
+        if self._begin is not None:
+            self._begin(record)
         try:
             return await self._on_request(headers, body)
         except asyncio.CancelledError:
@@ -163,19 +178,25 @@ class PipelineHandler:
         return await self._forward(decision)
 
     def unguarded(self) -> Forward:
-        """The default model, with the body as it came but for the model's name."""
+        """The default model, with the body as it came but for the model's name.
+
+        Raises:
+            ServingError: a guard stands in the way: one that acts says ``on_error: closed``, or
+                has already found something to mask or to block.
+        """
         deployment = self._engine.deployment
+        found = self._decision is not None and any(
+            outcome.action != "allow" for outcome in self._decision.guards
+        )
+        if found or _fails_closed(deployment.policy):
+            raise ServingError("a guard lets no request pass that it could not check")
         name = self._record.model = deployment.policy.default_model
         model = deployment.policy.models[name]
         body = None
         if self._body is not None:
             body = dump_json(set_model(self._body, model.served_name or name))
-        return Forward(
-            set_headers=model_headers(deployment, name),
-            body=body,
-            model=name,
-            endpoints=model.endpoints,
-        )
+        headers = self._traced(model_headers(deployment, name))
+        return forward_to(deployment, name, body, headers)
 
     async def on_unavailable(self) -> Forward | Immediate | None:
         """The next model that stands by and that the guards let the request go to."""
@@ -274,12 +295,13 @@ class PipelineHandler:
         self._headers["x-routewright-latency-ms"] = f"{since_s * 1000:.2f}"
         request.history.note(decision)
         self._record.outcome = "forwarded"
-        return Forward(
-            set_headers=request_headers(deployment, decision, readable=self._reader.looks),
-            body=body,
-            model=decision.model,
-            endpoints=deployment.policy.models[decision.model].endpoints,
-        )
+        headers = request_headers(deployment, decision, readable=self._reader.looks)
+        return forward_to(deployment, decision.model, body, self._traced(headers))
+
+    def _traced(self, headers: dict[str, str]) -> dict[str, str]:
+        """With our span's context; without one the client's header passes as it came."""
+        own = self._record.own_traceparent
+        return headers if own is None else {**headers, "traceparent": own}
 
     def _told(self, decision: Decision, sent: Outgoing | None) -> dict[str, str]:
         request = self._decided
@@ -298,6 +320,18 @@ class PipelineHandler:
         headers["x-routewright-request-id"] = self._record.request_id
         headers["x-routewright-latency-ms"] = f"{self._record.elapsed_s() * 1000:.2f}"
         return Immediate(status=answer.status, headers=headers, body=answer.body)
+
+
+def _fails_closed(policy: Policy) -> bool:
+    """Whether a guard that acts, be it for one decision or model, says ``on_error: closed``."""
+    jailbreak, pii = policy.guards.jailbreak, policy.guards.pii
+    if pii is not None and pii.on_error == "closed" and pii.mode == "enforce":
+        return True
+    if jailbreak is None or jailbreak.on_error == "open":
+        return False
+    overrides = [model.guards for model in policy.models.values()]
+    overrides += [decision.guards for decision in policy.decisions]
+    return "block" in {jailbreak.mode, *(override.jailbreak.mode for override in overrides)}
 
 
 def _write(request: _Request, decision: Decision) -> tuple[Outgoing, bytes | None]:

@@ -228,12 +228,13 @@ async def _wait(
         await _until_done([tasks[text] for text in needed], None)
 
 
-async def _until_done(tasks: Iterable["asyncio.Task[None]"], timeout_s: float | None) -> None:
+async def _until_done(tasks: list["asyncio.Task[None]"], timeout_s: float | None) -> None:
     """Wait for all, or until one says that the model takes no texts."""
     waiting = [task for task in tasks if not task.done()]
     if waiting:
         await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_EXCEPTION)
-    for task in waiting:
+    # Those done before, too: a text may be refused while another guard's are waited for.
+    for task in tasks:
         if task.done() and not task.cancelled() and (exc := task.exception()) is not None:
             raise exc
 

@@ -16,7 +16,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from routewright.bundle import Bundle
-from routewright.gateway.api import create_api, create_metrics_app, overdue_answer
+from routewright.gateway.api import (
+    create_api,
+    create_metrics_app,
+    overdue_answer,
+    oversized_answer,
+)
 from routewright.gateway.deploying import Loaded, load_deployment
 from routewright.gateway.engine import Engine
 from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
@@ -68,7 +73,8 @@ class Gateway:
         self._tracing = start_tracing(os.environ, self.telemetry)
         traced = () if self._tracing is None else (self._tracing.observe,)
         observers = (counting(self.telemetry), logging_requests, *traced)
-        self._pipeline = Pipeline(self.engine, observers)
+        begin = None if self._tracing is None else self._tracing.begin
+        self._pipeline = Pipeline(self.engine, observers, begin)
         self._ext_proc: ExtProcServer | None = None
         self._doors = self._new_doors(admin_token(loaded.file, os.environ))
         self._open: list[str] = []
@@ -126,7 +132,7 @@ class Gateway:
 
     def _new_doors(self, token: str | None) -> dict[str, _Door]:
         settings, engine = self.engine.settings, self.engine
-        overdue = partial(overdue_answer, engine)
+        refusals = (partial(overdue_answer, engine), partial(oversized_answer, engine))
         doors: dict[str, _Door] = {}
         if (at := settings.http) is not None:
             door = HttpDoor(
@@ -140,11 +146,11 @@ class Gateway:
             doors["ext_proc"] = self._envoy_door(at)
         if (at := settings.api) is not None:
             app = create_api(engine, reload=self.reloader.reload, admin_token=token)
-            api = AsgiDoor(app, at, "gateway.api", settings.clients, overdue)
+            api = AsgiDoor(app, at, "gateway.api", settings.clients, *refusals)
             doors["api"] = _Door(at, api.start, api.stop)
         if (at := settings.metrics) is not None:
             app = create_metrics_app(engine)
-            metrics = AsgiDoor(app, at, "gateway.metrics", settings.clients, overdue)
+            metrics = AsgiDoor(app, at, "gateway.metrics", settings.clients, *refusals)
             doors["metrics"] = _Door(at, metrics.start, metrics.stop)
         return doors
 

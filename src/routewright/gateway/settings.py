@@ -161,7 +161,7 @@ class GatewaySettings:
     """Health and metrics alone, for a scraper."""
     on_error: Literal["closed", "open"] = "closed"
     """What a failure outside the guards means: a 5xx, or the request goes on to the default
-    model. An overloaded gateway answers 429 in any case."""
+    model if no guard that acts is closed. An overloaded gateway answers 429 in any case."""
     deadline_s: float = 60.0
     """How long the classification of one request may take."""
     max_body_bytes: int = 8 * 1024 * 1024

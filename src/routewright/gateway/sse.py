@@ -2,7 +2,8 @@
 
 Bytes in, bytes out. An event leaves as soon as it is complete; of its text at most the
 beginning of a placeholder is held back, until the next event or the end. Events that hold no
-placeholder and those that are not understood leave as they came, byte for byte.
+placeholder and those that are not understood leave as they came, byte for byte. Where a text
+ends in what was held back, an event is put in, and numbered events behind it count one more.
 
 Source of the format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -10,7 +11,6 @@ Source of the format: https://html.spec.whatwg.org/multipage/server-sent-events.
 import json
 import re
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 from routewright.gateway.json_bytes import dump_json
@@ -47,6 +47,12 @@ class SseUnmasker:
         self._overlong = False
         self._held: dict[Channel, str] = {}
         self._template: dict[str, Any] = {}
+        self._num_added = 0
+        """Events put in so far between those that are numbered."""
+        self._number: int | None = None
+        """Of the last numbered event, as the client has it."""
+        self._is_named = False
+        """Whether the last event of the responses API had an ``event:`` line."""
 
     def feed(self, piece: bytes) -> bytes:
         """The events that `piece` completes."""
@@ -76,7 +82,7 @@ class SseUnmasker:
         rest = bytes(self._buffer)
         self._buffer.clear()
         event = rest if self._overlong or not rest else self._event(rest)
-        left = b"".join(_data(value, b"\n") for value in self._left_over())
+        left = b"".join(self._added(value, b"\n") for value in self._left_over())
         if event and left and not event.endswith((b"\n", b"\r")):
             event += b"\n\n"
         return event + left
@@ -98,55 +104,67 @@ class SseUnmasker:
         )
         ending = b"\r\n" if b"\r\n" in raw else b"\n" if b"\n" in raw else b"\r"
         if data.strip() == b"[DONE]":
-            return b"".join([*(_data(v, ending) for v in self._left_over()), raw])
+            return b"".join([*(self._added(v, ending) for v in self._left_over()), raw])
         try:
             event = json.loads(data)
         except (ValueError, RecursionError):
             return raw
         if not isinstance(event, dict):
             return raw
-        before, after = self._rewrite(event)
-        inserted = b"".join(_data(value, ending) for value in before)
-        if after == event:
-            return inserted + raw
         kept = [line + ending for line in lines if line and not line.startswith(b"data:")]
-        return b"".join([inserted, *kept, _data(after, ending)])
-
-    def _rewrite(self, event: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Events to put before this one, and this one with its texts unmasked."""
+        whole = unmask_answer(event, self._masker, json_content=self._json_content)
+        before = b""
         if isinstance(event.get("choices"), list):
-            skipped = {"choices", "usage"}
-            self._template = {k: v for k, v in event.items() if k not in skipped}
-            copy = deepcopy(event)
-            for choice in copy["choices"]:
-                if isinstance(choice, dict):
-                    self._choice(choice)
-            return [], copy
-        if isinstance(event.get("type"), str):
-            return self._typed(event)
-        return [], unmask_answer(event, self._masker, json_content=self._json_content)
+            self._chat(event, whole)
+        elif isinstance(event.get("type"), str):
+            self._is_named = any(line.startswith(b"event:") for line in kept)
+            before = b"".join(self._added(v, ending) for v in self._typed(event, whole))
+            if isinstance(number := event.get("sequence_number"), int):
+                self._number = whole["sequence_number"] = number + self._num_added
+        rewritten = raw if whole == event else b"".join([*kept, _data(whole, ending)])
+        return before + rewritten
 
-    def _choice(self, choice: dict[str, Any]) -> None:
-        for channel, holder, name in _slots(choice):
-            holder[name] = self._piece(channel, holder[name])
-        if choice.get("finish_reason") is not None:
-            index = _number(choice, 0)
-            for channel in [c for c in self._held if c[0] == index]:
-                _append(choice, channel, self._held.pop(channel))
+    def _added(self, value: dict[str, Any], ending: bytes) -> bytes:
+        """An event put in, in the form of its neighbours."""
+        kind = value.get("type")
+        if not isinstance(kind, str):
+            return _data(value, ending)
+        if self._number is not None:
+            self._number += 1
+            self._num_added += 1
+            value = {**value, "sequence_number": self._number}
+        name = b"event: " + kind.encode("utf-8", "replace") + ending if self._is_named else b""
+        return name + _data(value, ending)
 
-    def _typed(self, event: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """An event of the responses API: ``<stem>.delta`` in pieces, ``<stem>.done`` whole."""
+    def _chat(self, event: dict[str, Any], whole: dict[str, Any]) -> None:
+        """Put into `whole`, unmasked at once, the texts of `event` that come in pieces."""
+        skipped = {"choices", "usage"}
+        self._template = {k: v for k, v in whole.items() if k not in skipped}
+        for choice, filled in zip(event["choices"], whole["choices"], strict=True):
+            if not isinstance(choice, dict):
+                continue
+            for (channel, old, name), (_, new, _) in zip(
+                _slots(choice), _slots(filled), strict=True
+            ):
+                new[name] = self._piece(channel, old[name])
+            if filled.get("finish_reason") is not None:
+                index = _number(filled, 0)
+                for channel in [c for c in self._held if c[0] == index]:
+                    _append(filled, channel, self._held.pop(channel))
+
+    def _typed(self, event: dict[str, Any], whole: dict[str, Any]) -> list[dict[str, Any]]:
+        """Treat an event of the responses API; what has to come before it.
+
+        ``<stem>.delta`` brings a piece, ``<stem>.done`` the whole text.
+        """
         stem, _, kind = event["type"].rpartition(".")
         places = ("item_id", "output_index", "content_index", "summary_index")
         known = [(name, event.get(name)) for name in places]
         channel = (stem, *((n, place) for n, place in known if isinstance(place, str | int)))
         if kind == "delta" and isinstance(event.get("delta"), str):
-            return [], {**event, "delta": self._piece(channel, event["delta"])}
-        before = []
-        if kind == "done" and (held := self._held.pop(channel, "")):
-            before.append(_typed_delta(channel, held))
-        whole = unmask_answer(event, self._masker, json_content=self._json_content)
-        return before, whole
+            whole["delta"] = self._piece(channel, event["delta"])
+        held = self._held.pop(channel, "") if kind == "done" else ""
+        return [_typed_delta(channel, held)] if held else []
 
     def _piece(self, channel: Channel, piece: str) -> str:
         text, held = self._masker.unmask_piece(

@@ -47,7 +47,7 @@ class ToolIndex:
         )
 
     def choose(self, offer: ToolOffer, text: str, vector: FloatArray | None) -> list[Tool]:
-        """The tools to offer with a request, best first.
+        """The tools to offer with a request, best first; if none is similar, the fallback.
 
         Args:
             offer: what the policy allows; with `rank` false its names are taken as they are.
@@ -60,6 +60,8 @@ class ToolIndex:
         words = frozenset(_WORD.findall(text.lower()))
         scored = [(self._score(entry, words, vector), entry.tool) for entry in entries]
         fitting = [(s, tool) for s, tool in scored if s >= offer.min_similarity]
+        if not fitting and offer.fallback == "all":
+            return [entry.tool for entry in entries]
         fitting.sort(key=lambda pair: -pair[0])
         return [tool for _, tool in fitting[: offer.top_k]]
 

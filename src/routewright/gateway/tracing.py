@@ -1,13 +1,14 @@
 """One OpenTelemetry span a request, with one below it for each stage; the extra ``otel``.
 
-Spans are made from finished records, after the answer: tracing costs a request nothing. Their
-attributes are numbers and words of the closed sets of `telemetry`, as in metrics and logs.
+A request's span begins with it, so that the model's own can hang below; all else is made from
+the finished record, after the answer, and costs the request nothing. Attributes are numbers and
+words of the closed sets of `telemetry`, as in metrics and logs.
 Switched on by the standard environment variables; without them nothing here is imported.
 """
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from routewright.gateway.observation import RequestRecord, guard_action
 from routewright.gateway.telemetry import Telemetry
@@ -40,19 +41,30 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
         self._telemetry = telemetry
 
-    def observe(self, record: RequestRecord) -> None:
-        """Emit the spans of a request that has ended."""
-        from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+    def begin(self, record: RequestRecord) -> None:
+        """Begin a request's span, below the client's, and note its context for the model."""
+        from opentelemetry.trace import SpanKind, set_span_in_context
 
         carrier = {"traceparent": record.traceparent} if record.traceparent else {}
         parent = self._propagator.extract(carrier)
-        start_ns = record.started_unix_ns
-        endpoint = self._telemetry.known("endpoint", record.endpoint)
         span = self._tracer.start_span(
-            f"routewright {endpoint}", parent, kind=SpanKind.SERVER, start_time=start_ns
+            "routewright", parent, kind=SpanKind.SERVER, start_time=record.started_unix_ns
         )
+        sent: dict[str, str] = {}
+        self._propagator.inject(sent, set_span_in_context(span))
+        record.span, record.own_traceparent = span, sent.get("traceparent")
+
+    def observe(self, record: RequestRecord) -> None:
+        """Emit the spans of a request that has ended."""
+        from opentelemetry.trace import Status, StatusCode, set_span_in_context
+
+        if record.span is None:  # the door itself refused it
+            self.begin(record)
+        span = cast("Span", record.span)
+        start_ns = record.started_unix_ns
+        span.update_name(f"routewright {self._telemetry.known('endpoint', record.endpoint)}")
         self._describe(span, record)
-        inside = set_span_in_context(span, parent)
+        inside = set_span_in_context(span)
         for stage in record.stages:
             name = self._telemetry.known("stage", stage.name)
             begin_ns = start_ns + round(stage.start_s * 1e9)

@@ -2,9 +2,9 @@
 
 An endpoint is drawn by weight; one that failed is tried last for a while. Another try follows
 when no connection came about, when the server answered with a status meant for it, or when a
-kept-alive connection turned out to be closed. It does not follow when a server took the request
-and then fell silent or broke off: the model may have worked on it already, and what brought
-that server down may do the same to the next.
+kept-alive connection turned out at once to be closed. It does not follow when a server took the
+request and then fell silent or broke off: the model may have worked on it already, and what
+brought that server down may do the same to the next.
 
 Why aiohttp and not httpx: docs/decisions/0005.
 """
@@ -13,6 +13,7 @@ import asyncio
 import errno
 import io
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -37,6 +38,9 @@ HEADER_ROOM_BYTES = 64 * 1024
 READ_BYTES = 64 * 1024
 AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """What aiohttp would add; the client's own headers are enough."""
+STALE_S = 1.0
+"""How soon after its use a kept-alive connection must fail to have been closed before it: a
+server that had closed it says so within a round trip, one that fails later had the request."""
 
 StandBy = Callable[[], Awaitable[Forward | Immediate | None]]
 """See `RequestHandler.on_unavailable`."""
@@ -230,7 +234,7 @@ class Upstreams:
 
     async def _try(self, request: ClientRequest, route: Forward, endpoint: Endpoint) -> _Try:
         model = route.model or NO_MODEL
-        connection = SimpleNamespace(reused=False)
+        connection = SimpleNamespace(reused_s=-math.inf)
         started = time.perf_counter()
         try:
             response = await self._send(request, route, endpoint, connection)
@@ -239,7 +243,7 @@ class Upstreams:
             unconnected = isinstance(
                 exc, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
             )
-            stale = connection.reused and _hung_up(exc)
+            stale = time.perf_counter() - connection.reused_s < STALE_S and _hung_up(exc)
             error = translated(exc)
             return _Try(error=error, repeatable=unconnected or stale, stale=stale)
         self._telemetry.observe(
@@ -294,7 +298,7 @@ async def _note_reuse(
     _params: aiohttp.TraceConnectionReuseconnParams,
 ) -> None:
     connection: Any = context.trace_request_ctx
-    connection.reused = True
+    connection.reused_s = time.perf_counter()
 
 
 def translated(exc: Exception) -> UpstreamError:

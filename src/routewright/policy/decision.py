@@ -30,6 +30,8 @@ class ToolOffer:
     reason: str
     rank: bool = True
     """Whether to rank by similarity; False offers `names` as they are."""
+    fallback: Literal["none", "all"] = "none"
+    """What goes out of ranked `names` when none is similar enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,4 +322,5 @@ def _tools(rule: DecisionRule | None, signals: Signals, policy: Policy) -> ToolO
         top_k=tools.top_k,
         min_similarity=tools.min_similarity,
         reason=f"{policy.tasks.intent} {intent.label} {intent.confidence:.2f}",
+        fallback=tools.fallback,
     )

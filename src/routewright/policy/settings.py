@@ -4,6 +4,7 @@ Knows the form of ``routewright.yaml``; what its parts must mean together is che
 `policy.checks`. The policy never holds a secret, only the names of environment variables.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from routewright.config import STRICT, parse
 from routewright.errors import ConfigError
@@ -20,6 +21,7 @@ from routewright.policy.conditions import Rule, TaskNames, asked_tasks, check_sh
 from routewright.policy.guards import GuardOverrides, Guards
 
 Effort = Literal["minimal", "low", "medium", "high"]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 _VARIABLE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
 _SECRET_KEYS = {"api_key", "admin_token"}
@@ -61,12 +63,10 @@ class Endpoint:
 
     url: str
     """``http(s)://host[:port][/prefix]``; requests go to its ``/v1/...``."""
-    weight: float = 1.0
+    weight: Weight = 1.0
     """Share of the traffic relative to the model's other endpoints; 0 takes it out."""
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise ValueError(f"weight must not be negative, got {self.weight}")
         try:
             parts = urlsplit(self.url)
             valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -84,7 +84,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What a model's tokens cost."""
+    """What a model's tokens cost; for the record, nothing is decided by it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -115,12 +115,15 @@ class Model:
     """``${NAME}`` of the environment variable with the key for its server."""
     reasoning_family: str | None = None
     context_tokens: int | None = None
+    """For the record: longer requests are sent all the same."""
     price: Price | None = None
     guards: GuardOverrides = field(default_factory=GuardOverrides)
 
     def __post_init__(self) -> None:
-        if not any(endpoint.weight > 0 for endpoint in self.endpoints):
-            raise ValueError("a model needs an endpoint with a positive weight")
+        if not 0 < sum(endpoint.weight for endpoint in self.endpoints) < math.inf:
+            raise ValueError(
+                "a model needs an endpoint with a positive weight, and no huge one"
+            )
         if self.context_tokens is not None and self.context_tokens <= 0:
             raise ValueError(f"context_tokens must be positive, got {self.context_tokens}")
 
@@ -132,17 +135,13 @@ class Candidate:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     model: str
-    weight: float | None = None
+    weight: Weight | None = None
     """Share of the requests relative to the other candidates."""
     score: float | None = None
     """The highest score is chosen, the others stand by in order."""
     reasoning: bool | None = None
     """None takes what the decision says."""
     effort: Effort | None = None
-
-    def __post_init__(self) -> None:
-        if self.weight is not None and self.weight < 0:
-            raise ValueError(f"weight must not be negative, got {self.weight}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +232,7 @@ class Tools:
     top_k: int = 3
     min_similarity: float = 0.2
     fallback: Literal["none", "all"] = "none"
-    """What is offered when the intent abstained."""
+    """What is offered when the intent abstained, or no tool that it opens is similar."""
     client_tools: Literal["keep", "replace"] = "keep"
     """What becomes of tools that the client itself offers: left as they are, or replaced."""
 
@@ -351,12 +350,8 @@ def policy_schema() -> dict[str, Any]:
 
 def secret_variables(policy: Policy) -> dict[str, str]:
     """Environment variable that holds the key, by name of the model."""
-    found = {
-        name: _VARIABLE.match(model.api_key)
-        for name, model in policy.models.items()
-        if model.api_key is not None
-    }
-    return {name: match[1] for name, match in found.items() if match is not None}
+    found = ((name, _VARIABLE.match(m.api_key or "")) for name, m in policy.models.items())
+    return {name: match[1] for name, match in found if match is not None}
 
 
 def resolve_secrets(
@@ -365,16 +360,21 @@ def resolve_secrets(
     """The key for each model's server, by name of the model.
 
     Raises:
-        ConfigError: a variable is not set, or empty.
+        ConfigError: a variable is not set, or empty, or no header can carry what it holds.
     """
     keys = {}
     for model, variable in secret_variables(policy).items():
-        if not environment.get(variable):
+        key, place = environment.get(variable), f"{source}: models.{model}.api_key"
+        if not key:
             raise ConfigError(
-                f"{source}: models.{model}.api_key: environment variable {variable} is not "
-                f"set; export {variable}=..."
+                f"{place}: environment variable {variable} is not set; export {variable}=..."
             )
-        keys[model] = environment[variable]
+        if not key.isprintable():
+            raise ConfigError(
+                f"{place}: environment variable {variable} holds a line break or another "
+                "character that cannot be printed; export the key alone"
+            )
+        keys[model] = key
     return keys
 
 

@@ -18,6 +18,8 @@ from routewright.policy.vllm_sr_decisions import (
     mappings,
     references,
     section,
+    taken_names,
+    taken_section,
 )
 
 
@@ -42,19 +44,27 @@ def import_policy(
         tools: what its ``tools.tools_db_path`` holds; None when that cannot be read.
 
     Raises:
-        ConfigError: there are no models in it, so it is another kind of file.
+        ConfigError: there are no models in it, so it is another kind of file; or a value is of
+            another type than the router reads.
     """
-    rest: Plain = copy.deepcopy(dict(old))
     notes: list[str] = []
+    try:
+        data = _translated(copy.deepcopy(dict(old)), tools, notes)
+    except ConfigError as exc:
+        raise ConfigError(f"{source}: {exc}") from exc
+    return Imported({key: value for key, value in data.items() if value}, tuple(notes))
+
+
+def _translated(rest: Plain, tools: Sequence[Any] | None, notes: list[str]) -> Plain:
     data: Plain = {"models": _models(rest, notes)}
     if not data["models"]:
         raise ConfigError(
-            f"{source}: has no vllm_endpoints with models and no model_config; is this a v0.1 "
+            "has no vllm_endpoints with models and no model_config; is this a v0.1 "
             "configuration of the router?"
         )
     data["default_model"] = _default_model(rest, data["models"], notes)
     if name := rest.pop("auto_model_name", None):
-        data["auto_models"] = list(dict.fromkeys([name, "auto"]))
+        data["auto_models"] = list(dict.fromkeys([str(name), "auto"]))
     if effort := rest.pop("default_reasoning_effort", None):
         data["default_effort"] = effort
     if families := rest.pop("reasoning_families", None):
@@ -64,7 +74,7 @@ def import_policy(
     data["guards"] = _guards(rest, data, notes)
     data |= _tools(rest, tools, notes)
     notes += [f"{path}: has no equivalent" for path in _left_over(rest)]
-    return Imported({key: value for key, value in data.items() if value}, tuple(notes))
+    return data
 
 
 def _models(rest: Plain, notes: list[str]) -> Plain:
@@ -75,16 +85,15 @@ def _models(rest: Plain, notes: list[str]) -> Plain:
     names = [*settings, *references(rest), *(m for ms in served.values() for m in ms)]
     models: Plain = {}
     for name in dict.fromkeys(names):
-        own = settings.get(name, {})
-        chosen = own.pop("preferred_endpoints", None) or [
-            e for e, ms in served.items() if name in ms
-        ]
+        own, place = settings.get(name, {}), f"model_config.{name}"
+        chosen = taken_names(own, "preferred_endpoints", place)
+        chosen = chosen or [e for e, ms in served.items() if name in ms]
         if not chosen and endpoints:
             chosen = list(endpoints)
-            notes.append(f"model_config.{name}: names no endpoint, so it has all of them")
+            notes.append(f"{place}: names no endpoint, so it has all of them")
         known = [endpoints[e] for e in chosen if e in endpoints]
         if not known:
-            notes.append(f"model_config.{name}: has no endpoint in vllm_endpoints; left out")
+            notes.append(f"{place}: has no endpoint in vllm_endpoints; left out")
             continue
         models[name] = {"endpoints": known, **_model(name, own, notes)}
     if left := {name: own for name, own in settings.items() if own}:
@@ -104,37 +113,41 @@ def _endpoints(rest: Plain) -> tuple[dict[str, Plain], dict[str, list[str]]]:
         weight = entry.pop("weight", None)
         weighted = {} if weight in (None, 1) else {"weight": weight}
         endpoints[name] = {"url": url, **weighted}
-        served[name] = [str(m) for m in entry.pop("models", None) or []]
+        served[name] = taken_names(entry, "models", f"vllm_endpoints.{name}")
     return endpoints, served
 
 
 def _model(name: str, own: Plain, notes: list[str]) -> Plain:
     model: Plain = {}
+    place = f"model_config.{name}"
     if family := own.pop("reasoning_family", None):
         model["reasoning_family"] = family
     if own.pop("access_key", None):
         variable = re.sub(r"\W+", "_", name).upper().strip("_")
         variable = f"{'M_' if variable[:1].isdigit() else ''}{variable}_API_KEY"
         model["api_key"] = f"${{{variable}}}"
-        notes.append(
-            f"model_config.{name}.access_key: is not copied; export {variable}=... instead"
-        )
-    if pricing := own.pop("pricing", None):
+        notes.append(f"{place}.access_key: is not copied; export {variable}=... instead")
+    if pricing := taken_section(own, "pricing", place):
         names = {"prompt_per_1m": "prompt_per_million"}
         names |= {"completion_per_1m": "completion_per_million", "currency": "currency"}
         model["price"] = {new: pricing[old] for old, new in names.items() if old in pricing}
-    if (policy := own.pop("pii_policy", None)) is not None:
-        place = f"model_config.{name}.pii_policy"
-        allowed = known_types(policy.get("pii_types_allowed"), place, notes)
+    if (policy := taken_section(own, "pii_policy", place)) is not None:
+        listed = taken_names(policy, "pii_types_allowed", f"{place}.pii_policy")
+        allowed = known_types(listed, f"{place}.pii_policy", notes)
         default = "allow" if policy.get("allow_by_default", True) else "block"
         types = dict.fromkeys(allowed, "allow")
         model["guards"] = {"pii": {"default": default, "types": types}}
     if (context := own.pop("context_size", None)) is not None:
+        if not str(context).isdecimal():
+            raise ConfigError(
+                f"{place}.context_size: must be a number of tokens, as in 131072, got "
+                f"{context!r}"
+            )
         model["context_tokens"] = int(context)
     adapters = [str(entry.get("name")) for entry in mappings(own.pop("loras", None))]
     if adapters:
         notes.append(
-            f"model_config.{name}.loras: {', '.join(adapters)}: an adapter that a decision "
+            f"{place}.loras: {', '.join(adapters)}: an adapter that a decision "
             "names becomes a model of its own"
         )
     return model
@@ -142,7 +155,7 @@ def _model(name: str, own: Plain, notes: list[str]) -> Plain:
 
 def _default_model(rest: Plain, models: Plain, notes: list[str]) -> str:
     wanted = rest.pop("default_model", None)
-    if wanted in models:
+    if str(wanted) in models:
         return str(wanted)
     first = str(next(iter(models)))
     notes.append(f"default_model: {wanted or 'missing'}, which is no model; {first} serves")
@@ -209,7 +222,7 @@ def _tool(entry: Plain) -> Plain | None:
         "name": function["name"],
         "description": entry.get("description") or function.get("description") or "",
         "parameters": function.get("parameters") or {},
-        "keywords": list(entry.get("tags") or []),
+        "keywords": taken_names(entry, "tags", f"tools.{function['name']}"),
     }
 
 

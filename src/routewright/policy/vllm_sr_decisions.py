@@ -7,6 +7,7 @@ dropping it would send more requests that way, so the whole decision is left out
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from routewright.errors import ConfigError
 from routewright.tasks import CATEGORY, PII
 
 Plain = dict[str, Any]
@@ -25,6 +26,32 @@ def section(parent: Plain, key: str) -> Plain:
     return value if isinstance(value, dict) else {}
 
 
+def taken_names(parent: Plain, key: str, place: str) -> list[str]:
+    """The list of names at `key`, taken out; an empty one where there is none.
+
+    Raises:
+        ConfigError: it is no list, such as a single name.
+    """
+    value = parent.pop(key, None)
+    if value is not None and not isinstance(value, list):
+        raise ConfigError(f"{place}.{key}: must be a list, as in [NAME], got {value!r}")
+    return [str(name) for name in value or ()]
+
+
+def taken_section(parent: Plain, key: str, place: str) -> Plain | None:
+    """The mapping at `key`, taken out; None where there is none.
+
+    Raises:
+        ConfigError: it is no mapping.
+    """
+    value = parent.pop(key, None)
+    if value is not None and not isinstance(value, dict):
+        raise ConfigError(
+            f"{place}.{key}: must be a mapping, as in {{KEY: VALUE}}, got {value!r}"
+        )
+    return value
+
+
 def references(old: Plain) -> Iterator[str]:
     """Names of the models that decisions, categories and the default ask for."""
     lists = [d.get("modelRefs") for d in mappings(old.get("decisions"))]
@@ -35,9 +62,9 @@ def references(old: Plain) -> Iterator[str]:
         yield str(old["default_model"])
 
 
-def known_types(names: Iterable[str] | None, place: str, notes: list[str]) -> list[str]:
+def known_types(names: Iterable[str], place: str, notes: list[str]) -> list[str]:
     """Those of the entity types that our PII task has."""
-    given = [name for name in names or () if name != "NO_PII"]
+    given = [name for name in names if name != "NO_PII"]
     if unknown := [name for name in given if name not in PII.labels]:
         notes.append(f"{place}: types without an equivalent: {', '.join(unknown)}")
     return [name for name in given if name in PII.labels]
@@ -55,7 +82,7 @@ def decisions_of(rest: Plain, models: Plain, notes: list[str]) -> list[Plain]:
     if rest.get("strategy") == "priority":
         rest.pop("strategy")
     keywords = {str(r.pop("name", "")): r for r in mappings(rest.get("keyword_rules"))}
-    rules = {name: _keyword_rule(rule) for name, rule in keywords.items()}
+    rules = {name: _keyword_rule(rule, name) for name, rule in keywords.items()}
     decisions = []
     for old in mappings(rest.get("decisions")):
         decision = _decision(old, labels, rules, models, notes)
@@ -76,7 +103,7 @@ def _category_labels(rest: Plain, notes: list[str]) -> dict[str, list[str]]:
         name = str(category.pop("name", ""))
         category["_name"] = name
         category.pop("description", None)
-        wanted = [str(x) for x in category.pop("mmlu_categories", None) or [name]]
+        wanted = taken_names(category, "mmlu_categories", f"categories.{name}") or [name]
         if unknown := [x for x in wanted if x not in CATEGORY.labels]:
             notes.append(
                 f"categories.{name}: the category task has no label {', '.join(unknown)}; what "
@@ -86,8 +113,8 @@ def _category_labels(rest: Plain, notes: list[str]) -> dict[str, list[str]]:
     return labels
 
 
-def _keyword_rule(rule: Plain) -> Plain:
-    words = [str(word) for word in rule.pop("keywords", None) or []]
+def _keyword_rule(rule: Plain, name: str) -> Plain:
+    words = taken_names(rule, "keywords", f"keyword_rules.{name}")
     operator = str(rule.pop("operator", "OR")).upper()
     keyword: Plain = {"words": words, "match": "all" if operator == "AND" else "any"}
     if rule.pop("case_sensitive", False):
@@ -183,8 +210,9 @@ def _pii(settings: Plain, *, enabled: bool, place: str, notes: list[str]) -> Pla
     _note_threshold(settings, f"{place}.plugins.pii", notes)
     if not enabled:
         return {}
-    place = f"{place}.plugins.pii.pii_types_allowed"
-    allowed = known_types(settings.get("pii_types_allowed"), place, notes)
+    place = f"{place}.plugins.pii"
+    names = taken_names(settings, "pii_types_allowed", place)
+    allowed = known_types(names, f"{place}.pii_types_allowed", notes)
     return {"pii": {"default": "block", "types": dict.fromkeys(allowed, "allow")}}
 
 
@@ -205,7 +233,7 @@ def _from_category(
     candidates = [
         {**_candidate(s, models), "score": s.get("score", 1.0)}
         for s in scores
-        if s.get("model") in models
+        if str(s.get("model")) in models
     ]
     if not scores or not candidates or not labels[name]:
         if scores:

@@ -10,7 +10,6 @@ import logging
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import ClassVar
 
@@ -284,10 +283,9 @@ class Batcher:
             if work.windows:
                 self._count(work)
             return
-        # Its message may quote a text, and so may its traceback.
-        frame = traceback.extract_tb(exc.__traceback__)[-1]
-        place = f"{Path(frame.filename).name}:{frame.lineno}"
-        num, error = len(work.windows), type(exc).__name__
+        # Its message may quote a text, and so may its traceback; type and frame do not.
+        place = traceback.extract_tb(exc.__traceback__, limit=-1)
+        num, error = len(work.windows), type(exc)
         logger.error("batch failed windows=%d error=%s at=%s", num, error, place)
         for job, _ in work.windows:
             job.fail(_model_failure(exc))

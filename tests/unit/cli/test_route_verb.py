@@ -10,12 +10,18 @@ from typer.testing import CliRunner
 
 from routewright.bundle import Bundle
 from routewright.cli.main import app
-from routewright.errors import BundleError, ConfigError, RoutewrightError, UnknownModelError
+from routewright.errors import (
+    BundleError,
+    ConfigError,
+    DataError,
+    RoutewrightError,
+    UnknownModelError,
+)
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "routewright.yaml"
 
 
-def run(*arguments: str | Path, stdin: str | None = None) -> str:
+def run(*arguments: str | Path, stdin: str | bytes | None = None) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
     if isinstance(result.exception, RoutewrightError):
         raise result.exception
@@ -48,7 +54,7 @@ def config(tiny_bundle: Bundle, tmp_path: Path) -> Path:
     return path
 
 
-def routed(*arguments: str | Path, stdin: str | None = None) -> dict[str, Any]:
+def routed(*arguments: str | Path, stdin: str | bytes | None = None) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(run("route", *arguments, "--json", stdin=stdin))
     return plain
 
@@ -85,6 +91,12 @@ def test_the_reasons_are_printed_for_people(config: Path) -> None:
     assert "entities: NUMBER [5, 7)" in output
     assert "gold (priority 0): header x-tier needed gold, was absent" in output
     assert "blocked" in run("route", "xxxx", "--config", config)
+
+
+def test_standard_input_that_is_not_utf8_is_named_by_line(config: Path) -> None:
+    with pytest.raises(DataError, match="standard input:2: is not UTF-8 text"):
+        routed("-", "--config", config, stdin=b"ok\n\xff\n")
+    assert routed("-", "--config", config, stdin="\ufeffcall 12")["name"] == "numbers"
 
 
 def without_bundle(config: Path) -> str:

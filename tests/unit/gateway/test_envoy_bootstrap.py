@@ -89,6 +89,24 @@ def test_weights_are_shares_and_zero_takes_an_endpoint_out() -> None:
     assert weights == [1000, 250]
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "told"),
+    [
+        ("::1", 8000, "[::1]:8000"),
+        ("::1", 80, "[::1]"),
+        ("10.0.0.1", 8000, "10.0.0.1:8000"),
+        ("models.internal", 443, "models.internal"),
+    ],
+)
+def test_a_server_is_told_the_host_as_a_url_writes_it(host: str, port: int, told: str) -> None:
+    upstream = replace(LOCAL, endpoints=(Endpoint(host=host, port=port),))
+    cluster = clusters(EnvoySettings(models=(upstream,)))["model_qwen/7b"]
+    (group,) = cluster["load_assignment"]["endpoints"]
+    assert group["lb_endpoints"][0]["endpoint"]["hostname"] == told
+    address = group["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]["address"]
+    assert address == host
+
+
 def test_a_path_prefix_comes_before_the_clients_path() -> None:
     local, hosted, *_ = routes(SETTINGS)
     assert hosted["route"]["prefix_rewrite"] == "/openai/"

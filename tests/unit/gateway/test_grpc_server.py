@@ -1,6 +1,8 @@
 """Our gRPC server against the real client, and against bytes that no client should send."""
 
 import asyncio
+import json
+import re
 from typing import Any
 
 import grpc
@@ -39,6 +41,7 @@ from tests.grpc_parts import (
 )
 
 from routewright.gateway.grpc_server import GrpcServer
+from routewright.gateway.logs import JsonFormatter
 
 PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, ENHANCE_YOUR_CALM = 1, 3, 6, 11
 
@@ -48,6 +51,24 @@ async def status_of(call: Any) -> grpc.StatusCode:
         pass
     code: grpc.StatusCode = await call.code()
     return code
+
+
+def test_a_call_that_fails_is_logged_by_type_and_place_without_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scene(_: Methods, __: GrpcServer, port: int) -> None:
+        async with channel(port) as client:
+            call = client.stream_stream("/t/Fail")()
+            await call.write(b"a secret")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call.read()
+
+    play(scene)
+    [record] = [r for r in caplog.records if r.name.startswith("routewright")]
+    event = json.loads(JsonFormatter().format(record))["event"]
+    assert event.startswith("gRPC call failed error=RuntimeError at=grpc_connection.py:")
+    assert re.search(r" > grpc_parts\.py:\d+ fail$", event)
+    assert "secret" not in event + caplog.text
 
 
 def test_large_messages_come_back_whole_through_the_clients_small_windows() -> None:

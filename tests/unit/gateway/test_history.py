@@ -144,9 +144,17 @@ def test_ids_come_through_masked_answers_too() -> None:
     run(scene())
 
 
-def test_placeholders_do_not_meet_those_that_the_server_remembers() -> None:
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"previous_response_id": "resp-1"},
+        {"conversation": "conv_1"},
+        {"conversation": {"id": "conv_1"}},
+    ],
+)
+def test_placeholders_do_not_meet_those_that_the_server_remembers(kept: dict[str, Any]) -> None:
     async def scene() -> None:
-        body = {"model": "small", "input": "call 5551234", "previous_response_id": "resp-1"}
+        body = {"model": "small", "input": "call 5551234", **kept}
         asked = await make_gateway().ask(body, path="/v1/responses")
         number = int(asked.body["input"].removeprefix("call [PHONE_NUMBER_").removesuffix("]"))
         assert number >= 1000

@@ -21,6 +21,7 @@ from tests.http_parts import (
     says,
 )
 
+from routewright.errors import ServingError
 from routewright.gateway._proto.ext_proc_pb2 import (
     HeaderMap,
     HeaderValue,
@@ -38,6 +39,11 @@ from routewright.gateway.observation import logging_requests
 
 CHAT = "/v1/chat/completions"
 BODY = json.dumps(chat(NEUTRAL)).encode()
+OPEN: dict[str, Any] = {
+    "jailbreak": {"threshold": 0.5, "on_error": "open"},
+    "pii": {"default": "mask", "on_error": "open"},
+}
+"""Guards that let pass what they could not check."""
 
 
 def counted(gateway: Gateway, name: str) -> dict[str, float]:
@@ -58,13 +64,15 @@ def ended_as(gateway: Gateway, door: str, outcome: str, error: str | None) -> No
 
 @asynccontextmanager
 async def standalone(
-    answer: Answer | None = None, **settings: Any
+    answer: Answer | None = None, guards: dict[str, Any] | None = None, **settings: Any
 ) -> AsyncIterator[tuple[Gateway, Client]]:
     """A door to the whole pipeline; its models answer so, or are down."""
     async with listening(answer or echo) as server:
         url = "http://127.0.0.1:9" if answer is None else server.endpoint.url
         models = {name: {"endpoints": url} for name in ("small", "large")}
-        gateway = make_gateway({"models": models}, settings={"http": {"port": 0}, **settings})
+        policy: dict[str, Any] = {"models": models}
+        policy |= {} if guards is None else {"guards": guards}
+        gateway = make_gateway(policy, settings={"http": {"port": 0}, **settings})
         door = HttpDoor(
             partial(gateway.pipeline.handler, "http"),
             gateway.engine.settings,
@@ -148,19 +156,87 @@ def test_an_answer_looked_at_for_its_id_alone_may_have_any_size(size: int) -> No
     play(scene)
 
 
+async def fail(*_: Any, **__: Any) -> None:
+    """Takes the place of the engine's `classify`."""
+    raise RuntimeError("canary: the prompt was here")
+
+
 def test_a_gateway_that_fails_open_asks_the_default_model_and_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError("canary: the prompt was here")
-
     async def scene() -> None:
-        async with standalone(echo, on_error="open") as (gateway, client):
+        async with standalone(echo, guards=OPEN, on_error="open") as (gateway, client):
             monkeypatch.setattr(gateway.engine, "classify", fail)
             status, answer = await client.ask(json.dumps(chat(MATH)).encode(), path=CHAT)
             assert status == 200
             assert json.loads(answer.body) == {**chat(MATH), "model": "small"}
             ended_as(gateway, "http", "failed", "internal")
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("guards", "passes"),
+    [
+        ({}, True),
+        ({"jailbreak": {"mode": "shadow"}, "pii": {"mode": "off"}}, True),
+        ({**OPEN, "jailbreak": {}}, False),
+        ({**OPEN, "pii": {}}, False),
+    ],
+)
+def test_a_gateway_that_fails_open_is_not_more_open_than_a_guard_that_acts(
+    guards: dict[str, Any], passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        async with standalone(echo, guards=guards, on_error="open") as (gateway, client):
+            monkeypatch.setattr(gateway.engine, "classify", fail)
+            status, answer = await client.ask(BODY, path=CHAT)
+            assert status == (200 if passes else 500)
+            assert passes or code(answer) == "gateway_error"
+            ended_as(gateway, "http", "failed", "internal")
+
+    play(scene)
+
+
+@pytest.mark.parametrize("of", ["model", "decision"])
+def test_a_guard_that_acts_for_one_model_or_decision_alone_lets_nothing_pass_unchecked(
+    of: str,
+) -> None:
+    acts = {"guards": {"jailbreak": {"mode": "block"}}}
+    server = {"endpoints": "http://127.0.0.1:9"}
+    policy = {
+        "models": {"small": server, "large": {**server, **(acts if of == "model" else {})}},
+        "decisions": [{"name": "all", "models": ["small"], **(acts if of != "model" else {})}],
+    }
+
+    async def scene() -> None:
+        for on_error in ("open", "closed"):
+            guards = {"jailbreak": {"mode": "shadow", "on_error": on_error}}
+            gateway = make_gateway({**policy, "guards": guards})
+            handler = gateway.pipeline.handler("http")
+            if on_error == "open":
+                assert handler.unguarded().model == "small"
+            else:
+                with pytest.raises(ServingError):
+                    handler.unguarded()
+
+    play(scene)
+
+
+def test_what_a_guard_found_does_not_pass_when_it_cannot_be_masked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def break_down(*_: Any) -> None:
+        raise RuntimeError("canary: the prompt was here")
+
+    monkeypatch.setattr("routewright.gateway.pipeline.outgoing", break_down)
+    body = json.dumps(chat("call 5551234")).encode()
+
+    async def scene() -> None:
+        async with standalone(echo, guards=OPEN, on_error="open") as (_, client):
+            assert (await client.ask(BODY, path=CHAT))[0] == 200
+            status, answer = await client.ask(body, path=CHAT)
+            assert (status, code(answer)) == (500, "gateway_error")
 
     play(scene)
 
@@ -220,11 +296,8 @@ def test_envoys_requests_are_counted_by_who_answered(
 def test_envoy_sends_what_fails_open_to_the_default_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError
-
     async def scene() -> None:
-        gateway = make_gateway()
+        gateway = make_gateway({"guards": OPEN})
         monkeypatch.setattr(gateway.engine, "classify", fail)
         handler = gateway.pipeline.handler("ext_proc")
         stream = ExtProcStream(handler, on_error="open", max_body_bytes=1000)

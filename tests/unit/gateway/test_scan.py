@@ -1,10 +1,12 @@
-"""Which texts are put together so that what is sent in pieces is seen."""
+"""Which texts are put together so that what is sent in pieces is seen; which are refused."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from tests.gateway_parts import chat, make_gateway, run
 
+from routewright.errors import OverloadedError
 from routewright.gateway.bodies.reading import read_request
 from routewright.gateway.exchange import Outcome
 from routewright.gateway.scan import last_together
@@ -50,6 +52,33 @@ def test_a_second_message_of_the_user_costs_one_more_text(across: int, num_texts
         asked = await gateway.ask(chat("the first", "an answer", "the second"))
         asked.handler.on_end(Outcome.COMPLETE)
         assert gateway.records[1].num_texts == num_texts
+        await gateway.engine.close()
+
+    run(scene())
+
+
+@pytest.mark.parametrize("on_error", ["closed", "open"])
+def test_a_text_refused_while_another_guard_is_waited_for_is_no_failed_guard(
+    on_error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guards = {"jailbreak": {"latency_budget_s": 60.0}, "pii": {"on_error": on_error}}
+    parts = [{"type": "text", "text": text} for text in ("call", "5551234")]
+
+    async def scene() -> None:
+        gateway = make_gateway({"guards": guards})
+        answer = gateway.engine.classify
+
+        async def classify(text: str, **given: Any) -> Any:
+            if text == "5551234":  # which the PII guard alone looks at
+                raise OverloadedError(9, 8, 2.5)
+            await asyncio.sleep(0.01)
+            return await answer(text, **given)
+
+        monkeypatch.setattr(gateway.engine, "classify", classify)
+        with pytest.raises(OverloadedError):
+            await gateway.ask(
+                {"model": "auto", "messages": [{"role": "user", "content": parts}]}
+            )
         await gateway.engine.close()
 
     run(scene())

@@ -3,20 +3,26 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
-from tests.gateway_parts import POLICY, gateway_bundle, run
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tests.gateway_parts import POLICY, chat, gateway_bundle, run
+from tests.http_parts import echo, listening
 
 from routewright.errors import ConfigError, ServingError
+from routewright.gateway import serve
 from routewright.gateway.deploying import Loaded, load_deployment
 from routewright.gateway.engine import Engine
 from routewright.gateway.policy_file import read_policy_file
 from routewright.gateway.serve import Gateway, log_as_json
+from routewright.gateway.telemetry import Telemetry
+from routewright.gateway.tracing import Tracing
 from routewright.runtime.work import Classified
 
 DOORS = ("http", "ext_proc", "api", "metrics")
@@ -27,10 +33,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return gateway_bundle(tmp_path_factory.mktemp("serve") / "bundle")
 
 
-def loaded(folder: Path, bundle: Path, **gateway: Any) -> Loaded:
+def loaded(
+    folder: Path, bundle: Path, policy: Mapping[str, Any] = POLICY, **gateway: Any
+) -> Loaded:
     doors: dict[str, Any] = {name: {"port": 0} for name in DOORS}
     path = folder / "routewright.yaml"
-    path.write_text(yaml.safe_dump({**POLICY, "gateway": doors | gateway}), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump({**POLICY, **policy, "gateway": doors | gateway}), encoding="utf-8"
+    )
     return load_deployment(read_policy_file(path, bundle), num_threads=1)
 
 
@@ -122,3 +132,30 @@ def test_other_libraries_are_heard_from_warnings_on_and_not_quoted(
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["logger"] for line in lines] == ["uvicorn.error", "routewright.gateway"]
     assert "canary" not in json.dumps(lines)
+
+
+def test_a_model_hears_of_the_span_that_is_exported(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = InMemorySpanExporter()
+
+    def start(_: Any, telemetry: Telemetry) -> Tracing:
+        return Tracing(SimpleSpanProcessor(spans), telemetry)
+
+    monkeypatch.setattr(serve, "start_tracing", start)
+
+    async def play() -> str:
+        async with listening(echo) as model:
+            models = {name: {"endpoints": model.endpoint.url} for name in ("small", "large")}
+            gateway = Gateway(loaded(tmp_path, bundle, policy={"models": models}))
+            address = (await gateway.start())["http"]
+            async with httpx.AsyncClient(trust_env=False) as client:
+                url = f"http://{address}/v1/chat/completions"
+                assert (await client.post(url, json=chat("hello"))).status_code == 200
+            await gateway.stop(drain_s=1.0)
+            return model.requests[0].values("traceparent")[0].decode()
+
+    sent = run(play())
+    [own] = [span.context for span in spans.get_finished_spans() if span.parent is None]
+    assert own is not None
+    assert sent.startswith(f"00-{own.trace_id:032x}-{own.span_id:016x}-")

@@ -140,7 +140,7 @@ async def hasty_door(clients: Clients) -> AsyncIterator[tuple[int, list[str]]]:
         refusals.append("request_timeout")
         return b"{}"
 
-    door = AsgiDoor(hasty, Listen(port=0), "http", clients, overdue)
+    door = AsgiDoor(hasty, Listen(port=0), "http", clients, overdue, bytes)
     port = await door.start()
     try:
         yield port, refusals

@@ -146,6 +146,71 @@ def test_responses_streams_are_unmasked_too(texts: list[int], raw: list[int]) ->
         assert [e[field] for e in out if e["type"] == f"{name}.done"] == [whole]
 
 
+def test_what_a_chunk_holds_beside_the_texts_in_pieces_is_unmasked_as_in_a_whole_answer() -> (
+    None
+):
+    delta = {
+        "content": [{"type": "text", "text": "to [EMAIL_1]"}],
+        "reasoning_details": [{"text": "[EMAIL_1]?"}],
+        "annotations": [{"title": "[PERSON_1]"}],
+        "refusal": "[EMAIL_1] [EM",
+    }
+    choice = {"index": 0, "delta": delta, "message": {"content": "[EMAIL_1]"}}
+    raw = json.dumps({"choices": [choice, 7], "citations": ["[EMAIL_1]"]}).encode()
+    first, last = events(through(b"data: " + raw + b"\n\n", []))
+    assert first["choices"][0]["delta"] == {
+        "content": [{"type": "text", "text": "to z@x.org"}],
+        "reasoning_details": [{"text": "z@x.org?"}],
+        "annotations": [{"title": 'Zoë "Z" O\\N'}],
+        "refusal": "z@x.org ",
+    }
+    assert first["choices"][0]["message"] == {"content": "z@x.org"}
+    assert first["citations"] == ["z@x.org"]
+    assert last["choices"][0]["delta"] == {"refusal": "[EM"}
+
+
+def test_a_value_that_looks_like_a_placeholder_is_put_back_once() -> None:
+    masker = masker_of(A="see [B_1]", B="Ann")
+    out = through(chunk({"content": "[A_1]", "more": "[A_1]"}), [], masker)
+    assert events(out)[0]["choices"][0]["delta"] == {
+        "content": "see [B_1]",
+        "more": "see [B_1]",
+    }
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+def test_an_event_put_in_looks_like_its_neighbours_and_numbers_stay_in_order(
+    ending: bytes,
+) -> None:
+    stem = "response.output_text"
+    values: list[dict[str, Any]] = [
+        {"type": "response.created", "sequence_number": 0},
+        {"type": f"{stem}.delta", "item_id": "i", "delta": "a [", "sequence_number": 1},
+        {"type": f"{stem}.done", "item_id": "i", "text": "a [", "sequence_number": 2},
+        {"type": f"{stem}.delta", "item_id": "j", "delta": "b [EM", "sequence_number": 3},
+    ]
+    raw = b"".join(
+        b"event: "
+        + v["type"].encode()
+        + ending
+        + b"data: "
+        + json.dumps(v).encode()
+        + ending * 2
+        for v in values
+    )
+    out = through(raw, [])
+    told = [(e["type"].rpartition(".")[2], e["sequence_number"]) for e in events(out)]
+    assert told == [
+        ("created", 0), ("delta", 1), ("delta", 2), ("done", 3), ("delta", 4), ("delta", 5),
+    ]  # fmt: skip
+    names = [n.removeprefix(b"event: ") for n in out.splitlines() if n.startswith(b"event: ")]
+    assert names == [e["type"].encode() for e in events(out)]
+    bare = b"".join(b"data: " + json.dumps({**v, "sequence_number": None}).encode() + b"\n\n"
+                    for v in values)  # fmt: skip
+    assert b"event:" not in through(bare, [])
+    assert [e.get("sequence_number") for e in events(through(bare, []))] == [None] * 6
+
+
 @pytest.mark.parametrize(
     ("raw", "piece_bytes"),
     [

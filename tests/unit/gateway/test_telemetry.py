@@ -13,11 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from tests.gateway_parts import ATTACK, broken_classifier, chat, make_gateway, run
+from tests.http_parts import Script, ScriptedHandler
 
 import routewright
-from routewright.errors import RequestError
+from routewright.errors import RequestError, ServingError
 from routewright.gateway.bodies.reading import parse_body
+from routewright.gateway.exchange import Outcome
+from routewright.gateway.guarded import GuardedHandler, OnError
 from routewright.gateway.logs import ID_FIELDS, NUMBER_FIELDS, JsonFormatter
+from routewright.gateway.observation import RequestRecord, logging_requests
 from routewright.gateway.telemetry import (
     ENGINE_METRICS,
     FIXED_LABELS,
@@ -171,6 +176,76 @@ def test_no_way_of_logging_lets_a_clients_text_through() -> None:
     ]  # fmt: skip
     assert lines[6]["error"]["cause"]["code"] == "request"
     assert lines[6]["error"]["at"][0].startswith("test_telemetry.py:")
+
+
+@pytest.mark.parametrize("on_error", ["closed", "open"])
+@pytest.mark.parametrize(
+    "phase",
+    ["request", "failover", "response_headers", "response_body", "protocol", "end"],
+)
+def test_a_failed_request_tells_its_type_and_place_and_never_its_text(
+    phase: str, on_error: OnError, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded = GuardedHandler(ScriptedHandler(Script()), on_error)
+    try:
+        parse_body(f"[{CANARY}".encode())
+    except RequestError as exc:
+        guarded.fail(phase, exc)
+    [record] = caplog.records
+    event = json.loads(JsonFormatter().format(record))["event"]
+    head = f"request handling failed phase={phase} on_error={on_error} error=RequestError at="
+    assert event.startswith(f"{head}test_telemetry.py:")
+    assert re.search(r" > reading\.py:\d+ parse_body", event)
+    assert "canary" not in event + caplog.text
+
+
+def test_a_failed_batch_tells_its_type_and_place_and_never_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scene() -> None:
+        gateway = make_gateway(model=broken_classifier())
+        with pytest.raises(ServingError):
+            await gateway.engine.classify(CANARY)
+        await gateway.engine.close()
+
+    run(scene())
+    [record] = caplog.records
+    event = json.loads(JsonFormatter().format(record))["event"]
+    place = r"batch failed windows=\d+ error=RuntimeError at=gateway_parts\.py:\d+ run"
+    assert re.fullmatch(place, event)
+    assert "canary" not in event + caplog.text
+
+
+def test_each_guard_that_did_not_just_pass_a_request_has_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guards = {
+        "jailbreak": {"mode": "shadow", "threshold": 0.5},
+        "pii": {"mode": "shadow", "default": "mask"},
+    }
+
+    async def scene() -> list[RequestRecord]:
+        gateway = make_gateway({"guards": guards})
+        for text in (f"{ATTACK} {CANARY}", f"call 5551234 {CANARY}", "tell me more"):
+            (await gateway.ask(chat(text))).handler.on_end(Outcome.COMPLETE)
+        await gateway.engine.close()
+        return gateway.records
+
+    records = run(scene())
+    with caplog.at_level("INFO"):
+        for record in records:
+            logging_requests(record)
+    formatter = JsonFormatter(Vocabulary(models=["small", "large"]))
+    lines = [json.loads(formatter.format(record)) for record in caplog.records]
+    names = ("event", "guard", "mode", "action", "request_id")
+    said = [tuple(line.get(name) for name in names) for line in lines]
+    ids = [record.request_id for record in records]
+    ended = [("request ended", None, None, None, request_id) for request_id in ids]
+    # The digits of the canary are personal data, too.
+    masks = [("guard outcome", "pii", "shadow", "would_mask", ids[n]) for n in range(2)]
+    blocks = ("guard outcome", "jailbreak", "shadow", "would_block", ids[0])
+    assert said == [blocks, masks[0], ended[0], masks[1], ended[1], ended[2]]
+    assert "canary" not in json.dumps(lines)
 
 
 def test_messages_of_our_own_loggers_are_fixed_in_the_source() -> None:

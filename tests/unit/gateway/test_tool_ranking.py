@@ -28,6 +28,14 @@ def test_the_most_similar_come_first_and_the_dissimilar_stay() -> None:
     assert chosen("", np.array([0.1, 0.1, 0.1])) == []
 
 
+def test_when_no_tool_is_similar_the_fallback_says_what_goes_out() -> None:
+    unlike = np.array([0.1, 0.1, 0.1])
+    assert chosen("", unlike, fallback="none") == []
+    assert len(chosen("", unlike, fallback="all")) == 3
+    assert chosen("", unlike, fallback="all", names=("plotter",)) == ["plotter"]
+    assert chosen("", np.array([0.1, 0.9, 0.1]), fallback="all") == ["unit_converter"]
+
+
 def test_shared_words_lift_a_tool() -> None:
     vector = np.array([0.1, 0.15, 0.0])
     assert chosen("please compute ten percent", vector) == ["calculator"]

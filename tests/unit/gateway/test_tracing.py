@@ -1,5 +1,6 @@
 """Spans of finished requests: what they say, what they hang below, when there are any."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,8 +12,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from tests.gateway_parts import ATTACK, chat, make_gateway, run
 
-from routewright.gateway.exchange import Outcome
+from routewright.gateway.exchange import Forward, Outcome
 from routewright.gateway.observation import RequestRecord, Stage
+from routewright.gateway.pipeline import Pipeline
 from routewright.gateway.telemetry import Telemetry, Vocabulary
 from routewright.gateway.tracing import Tracing, start_tracing
 from routewright.policy.guards import GuardOutcome
@@ -79,6 +81,54 @@ def test_without_a_valid_trace_of_the_client_one_begins(given: str | None) -> No
 
 def test_a_client_that_does_not_want_to_be_traced_is_not() -> None:
     assert spans_of(finished(traceparent=f"00-{TRACE_ID}-{SPAN_ID}-00")) == []
+
+
+def sent_to_models(given: str | None, *, traced: bool) -> tuple[list[str | None], str]:
+    """The header that the gateway sets, forwarding and failing open; and its span's own."""
+    exporter = InMemorySpanExporter()
+    tracing = Tracing(SimpleSpanProcessor(exporter), Telemetry(VOCABULARY))
+    headers = {":path": "/v1/chat/completions", ":method": "POST"}
+    headers |= {} if given is None else {"traceparent": given}
+
+    async def play() -> list[str | None]:
+        engine = make_gateway({"guards": {}}).engine
+        begin = tracing.begin if traced else None
+        handler = Pipeline(engine, (tracing.observe,), begin).handler("http")
+        routes = [await handler.on_request(headers, json.dumps(chat("hello")).encode())]
+        routes.append(handler.unguarded())
+        handler.on_end(Outcome.COMPLETE)
+        await engine.close()
+        sent = [route for route in routes if isinstance(route, Forward)]
+        return [route.set_headers.get("traceparent") for route in sent]
+
+    sent = run(play())
+    tracing.close()
+    spans = exporter.get_finished_spans()
+    own = request_span(spans).context if spans else None
+    if own is None:
+        return sent, ""
+    return sent, f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"
+
+
+@pytest.mark.parametrize("given", [None, "canary", f"00-{TRACE_ID}-{SPAN_ID}-01"])
+def test_the_models_span_hangs_below_ours(given: str | None) -> None:
+    sent, own = sent_to_models(given, traced=True)
+    assert sent == [own, own]
+    assert own
+    assert (TRACE_ID in own) == (given is not None and TRACE_ID in given)
+
+
+def test_a_model_hears_that_a_client_does_not_want_to_be_traced() -> None:
+    [sent, _], own = sent_to_models(f"00-{TRACE_ID}-{SPAN_ID}-00", traced=True)
+    assert own == ""
+    assert sent is not None
+    assert sent.startswith(f"00-{TRACE_ID}-")
+    assert sent.endswith("-00")
+
+
+def test_without_tracing_the_clients_header_is_left_as_it_came() -> None:
+    sent, _ = sent_to_models(f"00-{TRACE_ID}-{SPAN_ID}-01", traced=False)
+    assert sent == [None, None]
 
 
 def test_words_outside_the_closed_sets_do_not_reach_a_span() -> None:

@@ -248,6 +248,32 @@ def test_a_connection_that_dies_while_idle_is_replaced(reset: bool) -> None:
     play(scene)
 
 
+def test_a_server_that_dies_at_its_work_is_not_asked_again_on_a_new_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("routewright.gateway.upstream.STALE_S", 0.02)
+
+    async def scene() -> None:
+        server: SocketServer
+
+        async def die_when_reused(_: Received, writer: asyncio.StreamWriter) -> None:
+            if len(server.requests) == 1:
+                writer.write(response(b"ok"))
+            else:
+                await asyncio.sleep(0.05)
+                writer.close()
+
+        async with listening(die_when_reused) as server, opened() as upstreams:
+            stand_by = Bystanders(to(server))
+            await ask(upstreams, to(server))
+            with pytest.raises(UpstreamError):
+                await ask(upstreams, to(server, server), stand_by)
+            assert (len(server.requests), server.connections) == (2, 1)
+            assert stand_by.asked == 0
+
+    play(scene)
+
+
 def test_any_number_of_connections_may_have_died_while_idle() -> None:
     async def scene() -> None:
         num_open, together = 4, asyncio.Barrier(4)

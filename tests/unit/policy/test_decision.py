@@ -280,6 +280,7 @@ def test_the_intent_opens_tools_and_an_unsure_one_falls_back() -> None:
     sure, unsure = ("calculation", 0.9), ("calculation", 0.4)
     for signals, policy, names in (
         (make_signals(intent=sure), tool_policy(), ("calculator", "solver")),
+        (make_signals(intent=sure), tool_policy("all"), ("calculator", "solver")),
         (make_signals(intent=sure), tool_policy(only_tools=["solver"]), ("solver",)),
         (make_signals(intent=unsure), tool_policy(), ()),
         (make_signals(intent=unsure), tool_policy("all"), ("calculator", "solver", "search")),
@@ -288,6 +289,7 @@ def test_the_intent_opens_tools_and_an_unsure_one_falls_back() -> None:
         offer = decide(signals, policy).tools
         assert offer is not None
         assert offer.names == names
+        assert offer.fallback == ("none" if not offer.rank else policy.tools.fallback)
     assert decide(make_signals(), tool_policy(tools="none")).tools is None
 
 

@@ -1,6 +1,7 @@
 """The policy file: strict, clear about what is wrong, and never holding a secret."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ def model(**settings: Any) -> Policy:
             "either every model of a decision has a weight",
         ),
         ({"models": {"a": {"endpoints": "localhost:80"}}}, "http://HOST"),
+        *(
+            (
+                {"decisions": [decision("a", models=[{"model": "small", "weight": weight}])]},
+                rf"models\.0\.weight: input should be .*, got {weight}",
+            )
+            for weight in (math.inf, math.nan, -1)
+        ),
         ({"guards": {"jailbreak": {"on_error": "shut"}}}, "'open' or 'closed', got 'shut'"),
         ({"guards": {"pii": {"latency_budget_s": 0}}}, "latency_budget_s must be positive"),
     ],
@@ -69,6 +77,23 @@ def test_what_is_wrong_is_named_by_its_path(settings: dict[str, Any], message: s
         make_policy(**settings) if "decisions" not in settings else make_policy(
             *settings["decisions"]
         )
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([math.inf], r"\.0\.weight: input should be a finite number, got inf"),
+        ([1, math.nan], r"\.1\.weight: input should be a finite number, got nan"),
+        ([-1], r"\.0\.weight: input should be greater than or equal to 0, got -1"),
+        ([0, 0], "needs an endpoint with a positive weight"),
+        ([1e308, 1e308], "and no huge one"),
+    ],
+)
+def test_weights_that_no_draw_can_be_made_by_are_refused(
+    weights: list[float], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"models\.small.*{message}"):
+        model(endpoints=[{"url": "http://a", "weight": weight} for weight in weights])
 
 
 @pytest.mark.parametrize(
@@ -96,6 +121,17 @@ def test_secrets_are_read_from_the_environment_and_a_missing_one_is_one_line() -
     assert str(caught.value) == (
         "f.yaml: models.small.api_key: environment variable SMALL_KEY is not set; export "
         "SMALL_KEY=..."
+    )
+
+
+@pytest.mark.parametrize("key", ["canary-7f3a\n", "canary\r\n7f3a", "canary\0", "canary\udcff"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) -> None:
+    policy = model(api_key="${SMALL_KEY}")
+    with pytest.raises(ConfigError) as caught:
+        resolve_secrets(policy, {"SMALL_KEY": key}, source="f.yaml")
+    assert str(caught.value) == (
+        "f.yaml: models.small.api_key: environment variable SMALL_KEY holds a line break or "
+        "another character that cannot be printed; export the key alone"
     )
 
 

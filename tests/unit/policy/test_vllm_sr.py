@@ -169,6 +169,47 @@ def test_every_key_without_equivalent_is_listed() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("pricing: 0.5", "pricing: must be a mapping, as in {KEY: VALUE}, got 0.5"),
+        ("pii_policy: [PERSON]", "pii_policy: must be a mapping, as in {KEY: VALUE}, got"),
+        (
+            "context_size: 128k",
+            "context_size: must be a number of tokens, as in 131072, got '1",
+        ),
+        (
+            "preferred_endpoints: one",
+            "preferred_endpoints: must be a list, as in [NAME], got '",
+        ),
+        (
+            "pii_policy: {pii_types_allowed: PERSON}",
+            "pii_policy.pii_types_allowed: must be a li",
+        ),
+    ],
+)
+def test_a_value_of_another_type_is_named_by_its_path(settings: str, message: str) -> None:
+    text = f"vllm_endpoints: [{{name: one, address: a}}]\nmodel_config: {{m: {{{settings}}}}}"
+    with pytest.raises(ConfigError) as caught:
+        imported(text)
+    assert str(caught.value).startswith(f"old.yaml: model_config.m.{message}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "categories: [{name: stem, mmlu_categories: math}]",
+        "keyword_rules: [{name: urgent, keywords: asap}]",
+        "decisions: [{plugins: [{type: pii, configuration: {pii_types_allowed: PERSON}}]}]",
+        "vllm_endpoints: [{name: one, address: a, models: m}]",
+    ],
+)
+def test_a_single_name_is_not_taken_letter_by_letter(text: str) -> None:
+    other = {} if "vllm" in text else {"vllm_endpoints": [{"name": "one", "address": "a"}]}
+    with pytest.raises(ConfigError, match=r"must be a list, as in \[NAME\], got"):
+        import_policy({**other, "default_model": "m", **load_yaml(text)}, source="old.yaml")
+
+
 def test_a_key_of_a_server_is_never_copied() -> None:
     result = imported(DECISIONS)
     assert result.data["models"]["qwen3"]["api_key"] == "${QWEN3_API_KEY}"

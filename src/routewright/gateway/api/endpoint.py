@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from routewright.errors import RoutewrightError
 from routewright.gateway.api.failures import (
+    HEADERS_MESSAGE,
     INTERNAL_MESSAGE,
     SLOW_MESSAGE,
     Failure,
@@ -80,6 +81,12 @@ def overdue_answer(engine: Engine) -> bytes:
     """What a client hears that does not finish its headers; counted."""
     engine.telemetry.count("errors_total", door="api", code="request_timeout")
     return bytes(Failure("request_timeout", SLOW_MESSAGE).body)
+
+
+def oversized_answer(engine: Engine) -> bytes:
+    """What a client hears whose headers take too much room; counted."""
+    engine.telemetry.count("errors_total", door="api", code="too_large")
+    return bytes(Failure("headers_too_large", HEADERS_MESSAGE).body)
 
 
 async def _answered(request: Request, serve: Serve) -> Response:

@@ -18,6 +18,7 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "reload": (409, "RELOAD_FAILED"),
     "request_timeout": (408, "REQUEST_TIMEOUT"),
     "too_large": (413, "REQUEST_TOO_LARGE"),
+    "headers_too_large": (431, "HEADERS_TOO_LARGE"),
     "overloaded": (429, "RATE_LIMIT_EXCEEDED"),
     "internal": (500, "INTERNAL_ERROR"),
     "serving": (503, "CLASSIFICATION_ERROR"),
@@ -27,6 +28,7 @@ FAILURES: Mapping[str, tuple[int, str]] = {
 }
 """Status and the API's code, by our own code."""
 SLOW_MESSAGE = "the request did not arrive in time; send it again"
+HEADERS_MESSAGE = "the request's headers are larger than allowed"
 INTERNAL_MESSAGE = "the gateway cannot serve this request; see its log"
 
 

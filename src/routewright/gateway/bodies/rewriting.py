@@ -9,6 +9,8 @@ from typing import Any, Literal
 from routewright.gateway.bodies.texts import Endpoint
 from routewright.policy.settings import ReasoningFamily
 
+INSTRUCTED: frozenset[Endpoint] = frozenset({"chat", "responses"})
+"""Endpoints whose bodies have instructions, tools and ways to reason."""
 _SYSTEM_ROLES = ("system", "developer")
 _REASONING_SWITCHES = ("enable_thinking", "thinking")
 
@@ -39,7 +41,7 @@ def set_reasoning(
         effort: for families told an effort; by default ``medium`` when enabled and ``low`` when
             not, which is the least that such models know.
     """
-    if endpoint not in {"chat", "responses"}:
+    if endpoint not in INSTRUCTED:
         return dict(body)
     result = {k: v for k, v in body.items() if k != "reasoning_effort"}
     switches = {
@@ -79,10 +81,10 @@ def set_system_prompt(
         prompt: the instructions.
         mode: ``insert`` puts them before the client's own, ``replace`` takes the client's away.
     """
+    if endpoint not in INSTRUCTED:
+        return dict(body)
     if endpoint == "chat":
         return {**body, "messages": _instructed(body["messages"], prompt, mode)}
-    if endpoint != "responses":
-        return dict(body)
     result = dict(body)
     own = body.get("instructions")
     if mode == "replace":
@@ -105,7 +107,7 @@ def set_tools(
         tools: in the form of chat completions, ``{"type": "function", "function": {...}}``.
             Without any, ``tool_choice`` and its like go too, as they are errors without tools.
     """
-    if endpoint not in {"chat", "responses"}:
+    if endpoint not in INSTRUCTED:
         return dict(body)
     gone = {"tools", "functions"}
     if not tools:

@@ -45,6 +45,9 @@ _MESSAGE_KEYS = frozenset(
 """Keys of a chat message that are read by themselves, or are no text."""
 _CALL_KEYS = frozenset({"function", "custom", "arguments", "input", "name", "index"})
 _SCHEMA_TEXTS = frozenset({"title", "default", "const", "enum", "examples"})
+"""Keywords of a JSON schema whose values a model is told."""
+_SCHEMA_NAMES = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+"""Keywords of a JSON schema below which keys are names, and no keywords themselves."""
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][\w$.-]*")
 _MIN_DIGITS = 5
 """Numbers from so many digits on may be a telephone or an account number."""
@@ -117,7 +120,7 @@ class _Walk:
         }
         try:
             steps[endpoint](result)
-            for name in ("tools", "functions", "response_format"):
+            for name in ("tools", "functions", "response_format", "text"):
                 if name in result:
                     result[name] = self._descriptions(result[name])
             for name in ("documents", "chat_template_kwargs"):
@@ -343,13 +346,19 @@ class _Walk:
             named = key.endswith("description") or key in _SCHEMA_TEXTS
             is_text = named or _is_prose(value)
             return self.visit(TextPlace(value, "definition")) if is_text else value
+        if isinstance(value, dict | list) and key in _SCHEMA_TEXTS:
+            return self._leaves(value, "definition", None)
         if isinstance(value, list):
             return [self._descriptions(item, key) for item in value]
         if isinstance(value, dict):
+            # The schema of a property called `title` is no title.
+            are_names = key in _SCHEMA_NAMES
             return {
                 self.visit(TextPlace(name, "definition"))
                 if _is_prose(name)
-                else name: self._descriptions(item, name)
+                else name: self._descriptions(
+                    item, "" if are_names and isinstance(item, dict) else name
+                )
                 for name, item in value.items()
             }
         return value

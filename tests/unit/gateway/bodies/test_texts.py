@@ -142,12 +142,31 @@ USER = {"role": "user", "content": "hi"}
             "$comment": HIDDEN}}}]}),
         ("chat", {"messages": [USER], "tools": [{"function": {"parameters": {
             "properties": {HIDDEN: {"type": "string"}}}}}]}),
+        ("responses", {"input": "hi", "text": {"format": {"type": "json_schema", "schema": {
+            "properties": {"a": {"description": HIDDEN}}}}}}),
     ],
 )  # fmt: skip
 def test_no_place_of_a_body_hides_a_text(endpoint: Endpoint, body: Any) -> None:
     places, _ = find_texts(endpoint, body)
     assert HIDDEN in [place.text for place in places]
     assert replace_texts(endpoint, body, [place.text for place in places]) == body
+
+
+def test_what_a_schema_holds_as_a_value_is_read_to_its_last_word() -> None:
+    told = {"$defs": {"default": {"default": {"mail": ["z@x.org"], "ssn": 123456789}}},
+            "examples": [{"name": "Ann", "ann@x.org": True}], "enum": [["Bob"], 7]}  # fmt: skip
+    plain = {"properties": {"title": {"type": "string", "format": "date-time"},
+                            "properties": {"default": {"to": "Zoe"}}}}  # fmt: skip
+    body = {"input": "hi", "text": {"format": {"type": "json_schema", "schema": [told, plain]}}}
+    found = ["z@x.org", "123456789", "Ann", "ann@x.org", "Bob", "Zoe"]
+    assert texts_of("responses", body)[1:] == [(text, "definition", None) for text in found]
+    masked = replace_texts("responses", body, ["hi", *(f"[{n}]" for n in range(6))])
+    schema = masked["text"]["format"]["schema"]
+    assert schema[0] == {
+        "$defs": {"default": {"default": {"mail": ["[0]"], "ssn": "[1]"}}},
+        "examples": [{"name": "[2]", "[3]": True}], "enum": [["[4]"], 7],
+    }  # fmt: skip
+    assert schema[1]["properties"]["properties"] == {"default": {"to": "[5]"}}
 
 
 @pytest.mark.parametrize(("endpoint", "body"), [("chat", CHAT), ("responses", RESPONSES)])
