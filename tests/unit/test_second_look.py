@@ -311,3 +311,27 @@ def test_settings_are_strict_plain_values() -> None:
         parse(SecondLookSettings, {"types": ["US_SSN", "US_SSN"]}, source="x")
     with pytest.raises(ConfigError, match="score"):
         parse(SecondLookSettings, {"score": 2.0}, source="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "score", "is_kept"),
+    [
+        ("Most salarymen of Tokyo sing, says Ryan.", "salarymen", 0.7, False),
+        ("Most salarymen of Tokyo sing, says Ryan.", "salarymen", 0.95, True),
+        ("Most salarymen of Tokyo sing, says Ryan.", "Ryan", 0.5, True),
+        ("Most salarymen sing. They do it every day.", "salarymen", 0.7, True),
+        ("i met anna at the atm and i like it", "anna", 0.7, True),
+        ("I lost my ATM card, please ask anna", "anna", 0.7, True),
+        ("Сегодня анна встретила Петра", "анна", 0.7, False),
+        ("今日は田中さんと Bob Smith に会う", "田中", 0.7, True),
+        ("Ryan sings. " + "x " * 200 + "salarymen", "salarymen", 0.7, True),
+    ],
+)
+def test_an_unsure_name_without_a_capital_is_none_where_the_text_writes_them(
+    text: str, value: str, score: float, is_kept: bool
+) -> None:
+    start = text.index(value)
+    span = Span(start, start + len(value), "PERSON", score)
+    found = second_look(text, [span], SecondLookSettings())
+    assert (found == [span]) is is_kept
+    assert second_look(text, [span], SecondLookSettings(veto=False)) == [span]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice
 
 from routewright.labels import Span
+from routewright.second_look.casing import is_common_word
 from routewright.second_look.finders import add_apart, findings
 from routewright.second_look.folding import FoldedText
 from routewright.second_look.settings import SecondLookSettings
@@ -20,7 +21,8 @@ def second_look(text: str, spans: Sequence[Span], settings: SecondLookSettings) 
 
     A proven entity takes the place of every entity of a checked type that it overlaps, and its
     part of those of other types, of which the rest stays. What is left of the checked types
-    gets the borders of its form, or goes if it has none. A second pass changes nothing.
+    gets the borders of its form, or goes if it has none. An unsure name without a capital goes
+    where the text writes capitals. A second pass changes nothing.
 
     Args:
         text: of any length; time is linear in it.
@@ -30,6 +32,8 @@ def second_look(text: str, spans: Sequence[Span], settings: SecondLookSettings) 
     Returns:
         Sorted, not overlapping, not empty, inside `text`.
     """
+    if settings.veto:
+        spans = [span for span in spans if not is_common_word(text, span)]
     folded = FoldedText(text)
     proven = findings(folded.text, settings.types, settings.score)
     if folded.leaves_out:

@@ -28,12 +28,14 @@ class SecondLookSettings:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     types: tuple[CheckedType, ...] = CHECKED_TYPES
-    """Entity types it looks at; entities of other types only give way to proven ones."""
+    """Entity types it looks at; those of other types only give way to proven ones, and names
+    to `veto`."""
     find: bool = True
     """Add entities whose form proves them (checksum, grammar) where the model saw none."""
     veto: bool = True
     """Drop entities that cannot be what the model says: an e-mail address without a sign for
-    "at", a card number that fails its checksum."""
+    "at", a card number that fails its checksum, an unsure name without a capital letter in a
+    text that writes capitals."""
     score: float = 1.0
     """Of an entity that its form proves, in (0, 1]; others keep the model's score."""
 
