@@ -27,7 +27,9 @@ _IDENTITY_F = np.array([1.0, 1.0, 0.0])
 """`a`, `b` and `c` that change nothing."""
 _PRIOR = 1.0
 """Weight, in squared deviations, of leaving confidences alone: few examples change little."""
-_NUM_FOLDS = 5
+_FEWEST_EXAMPLES = 10
+_CHI_SQUARED_99 = 11.345
+"""Exceeded by 1 % of values of the chi-squared distribution with 3 degrees of freedom."""
 _MOST_STEPS = 50
 _TOLERANCE = 1e-9
 
@@ -71,28 +73,24 @@ class BetaCalibration:
 def fit_confidence(
     confidence_N: Array, is_right_N: NDArray[np.bool_]
 ) -> BetaCalibration | None:
-    """The curve of least log loss; None where it is not better on examples it has not seen.
+    """The curve of least log loss; None where right confidences might have given it too.
 
-    Better means that over `_NUM_FOLDS` folds the loss falls by more than two standard errors.
+    That is a likelihood-ratio test against the identity, at 1 % (Wilks 1938): a curve is worse
+    than none where the confidences are right already.
 
     Args:
         confidence_N: highest probabilities, in (0, 1].
         is_right_N: whether those answers are right.
     """
-    if len(confidence_N) < 2 * _NUM_FOLDS or is_right_N.all() or not is_right_N.any():
+    if len(confidence_N) < _FEWEST_EXAMPLES or is_right_N.all() or not is_right_N.any():
         return None
     features_NF = _features(confidence_N)
-    gain_N = np.zeros(len(features_NF))
-    # Neighbours in the data, often of one source, share a fold.
-    folds_N = np.arange(len(features_NF)) * _NUM_FOLDS // len(features_NF)
-    for fold in range(_NUM_FOLDS):
-        held = folds_N == fold
-        fitted_F = _fit(features_NF[~held], is_right_N[~held])
-        gain_N[held] = _losses(features_NF[held], is_right_N[held], _IDENTITY_F)
-        gain_N[held] -= _losses(features_NF[held], is_right_N[held], fitted_F)
-    if gain_N.mean() <= 2 * gain_N.std(ddof=1) / math.sqrt(len(gain_N)):
+    fitted_F = _fit(features_NF, is_right_N)
+    gain_N = _losses(features_NF, is_right_N, _IDENTITY_F)
+    gain_N -= _losses(features_NF, is_right_N, fitted_F)
+    if 2 * gain_N.sum() <= _CHI_SQUARED_99:
         return None
-    a, b, c = _fit(features_NF, is_right_N).tolist()
+    a, b, c = fitted_F.tolist()
     return BetaCalibration(a=a, b=b, c=c)
 
 

@@ -80,6 +80,15 @@ def test_confidences_that_are_right_or_few_are_left_alone() -> None:
     assert fit_confidence(np.ones(100), np.ones(100, dtype=bool)) is None
 
 
+def test_few_confidences_that_are_right_get_a_curve_by_chance() -> None:
+    rng = np.random.default_rng(4)
+    kept = 0
+    for _ in range(200):
+        confidence = random_probabilities(rng, 500, 2.5).max(axis=1)
+        kept += fit_confidence(confidence, rng.random(500) < confidence) is not None
+    assert kept <= 6  # 2 expected of a test at 1 %
+
+
 def test_a_power_that_would_be_negative_is_none() -> None:
     rng = np.random.default_rng(3)
     confidence = rng.uniform(0.3, 1, 3000)
