@@ -46,7 +46,7 @@ def left_out_by(recipe: Mapping[str, Any], task: str) -> list[str]:
     dropped = [
         set(spec["drop"].get("source", ()))
         for spec in recipe["tasks"][task]["train"]
-        if spec["synthetic"] is None
+        if _has_sources(spec)
     ]
     return sorted(set.intersection(*dropped)) if dropped else []
 
@@ -66,7 +66,11 @@ def recipe_without(
         generated: generated rows at most, each origin keeping its share.
     """
     own = dict(recipe["tasks"][task])
-    real = [_dropping(spec, fold.sources) for spec in own["train"] if spec["path"] is not None]
+    real = [
+        _dropping(spec, fold.sources) if _has_sources(spec) else dict(spec)
+        for spec in own["train"]
+        if spec["path"] is not None
+    ]
     made = [dict(spec) for spec in own["train"] if spec["synthetic"] is not None]
     total = sum(spec["limit"] for spec in made)
     for spec in made:
@@ -96,6 +100,12 @@ def recipe_without(
         "train": {**recipe["train"], **settings},
         "export": {**recipe["export"], "int8": False, "card": None},
     }
+
+
+def _has_sources(spec: Mapping[str, Any]) -> bool:
+    """Whether rows are of the task's own data; those of another task, with one label, are of
+    no source that is left out."""
+    return spec["path"] is not None and spec["label"] is None
 
 
 def _dropping(spec: Mapping[str, Any], sources: Sequence[str]) -> dict[str, Any]:

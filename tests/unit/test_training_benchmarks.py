@@ -43,7 +43,7 @@ def test_a_recipe_without_a_fold_reads_none_of_its_rows(task: str, fold: Fold) -
     plain = recipe_without(DEFAULT, task, fold, epochs=1.0, generated=100)
     parsed = parse_recipe(plain, source="test").tasks
     assert list(parsed) == [task]
-    real = [s for s in parsed[task].train if s.synthetic is None]
+    real = [s for s in parsed[task].train if s.synthetic is None and s.label is None]
     out = {*fold.sources, *left_out_by(DEFAULT, task)}
     assert all(set(s.drop["source"]) == out for s in (*real, *parsed[task].validation))
     assert all(s.keep == {"source": list(fold.sources)} for s in parsed[task].test)
@@ -194,7 +194,7 @@ def test_a_mean_of_runs_is_a_run_whose_members_are_trained(tmp_path: Path) -> No
         (source / "model" / "model.safetensors").write_text(source.name)
         (source / "recipe.yaml").write_text("name: any\n")
         (source / "run.json").write_text('{"status": "complete", "train_s": 1.0}')
-    recipe = ROOT / "recipes" / "default-everyday.yaml"
+    recipe = ROOT / "recipes" / "default.yaml"
     mean_of_runs.prepare(recipe, tmp_path / "mean", sources)
     run = Run.open(tmp_path / "mean")
     assert [(a.share, dict(a.changes)) for a in run.recipe().average] == [(1.0, {})] * 3

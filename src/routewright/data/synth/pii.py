@@ -44,8 +44,8 @@ SENTENCE_FILE = "pii_sentences.yaml"
 
 REGISTER_WEIGHTS: Mapping[str, float] = {
     "statements": 1.2, "questions": 0.8, "film": 1.0, "music": 1.5, "reviews": 1.3,
-    "story": 0.7, "hr": 0.8, "medical": 0.8, "log": 0.6, "data": 0.7, "travel": 0.8, "legal": 0.7,
-    "letterhead": 6.0, "located": 2.2,
+    "story": 0.7, "hr": 0.8, "medical": 0.8, "log": 0.6, "data": 0.7, "travel": 0.8,
+    "legal": 0.7, "letterhead": 6.0, "located": 2.2,
     "several_addresses": 2.4, "roads": 2.0, "fields": 2.6, "numbers": 2.6,
     "facts": 1.8, "documents": 3.5,
     "records": 8.0, "logs": 1.8, "traces": 2.4, "nested": 1.5,
