@@ -103,8 +103,7 @@ def recipe_without(
 
 
 def _has_sources(spec: Mapping[str, Any]) -> bool:
-    """Whether rows are of the task's own data; those of another task, with one label, are of
-    no source that is left out."""
+    """Whether rows are of the task's own data; those of another task have one label for all."""
     return spec["path"] is not None and spec["label"] is None
 
 
