@@ -32,7 +32,7 @@ def prepare(recipe_path: Path, out: Path, sources: Sequence[Path]) -> None:
     """A run folder as `routewright train` leaves it once all runs to average are trained.
 
     Raises:
-        RoutewrightError: a wrong recipe, or `out` exists.
+        RoutewrightError: a wrong recipe, a source that is no run, or `out` exists.
         OSError: a source has no model.
     """
     recipe = load_recipe(recipe_path)

@@ -1,10 +1,11 @@
-"""What does int8 lose against fp32, and what do the temperatures gain?
+"""What does int8 lose against fp32, and what does calibration gain?
 
     python -m benchmarks.default_bundle.precisions --bundle RUN/bundle --readme
 
 For a bundle with both graphs, as `routewright train` writes it into its run; the one that ships
 has the int8 graph alone. Differences are int8 minus fp32 in points of the main metric, with
-paired bootstrap intervals over rows. ``validation`` also fitted the temperatures.
+paired bootstrap intervals over rows. ``validation`` also fitted the
+calibration.
 """
 
 from time import perf_counter

@@ -14,7 +14,7 @@ from routewright.labels import Span
 NAMES = frozenset({"PERSON", "ORGANIZATION"})
 """Types whose values are written with a capital, in English and most other languages."""
 _SURE = 0.9
-"""Nine of ten right names have this score or more (validation of presidio-research)."""
+"""Seven of eight right names have this score or more (docs/log.md, seventh session)."""
 _REACH_CHARS = 300
 _CAPITALISED = re.compile(r"(?:[^\W_]|[^\W_][,;:])[ ](?P<first>[^\W\d_])(?P<second>[^\W\d_])")
 """Two letters that begin a word, but no sentence."""
