@@ -1,6 +1,7 @@
 """Fixtures that several test folders share."""
 
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ def pytest_collection_finish() -> None:
     """What is loaded by now stays: torch's modules need not be looked at over and over."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def leaks_are_found_at_once() -> Iterator[None]:
+    """A socket left open fails its own module, not whichever test the collector runs in."""
+    yield
+    gc.collect()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -51,13 +51,11 @@ class Whole:
     apps: dict[str, Any]
     clients: dict[str, httpx.Client]
     ext_proc: ExtProcServer
+    sdks: dict[str, openai.OpenAI]
     upstreams: dict[str, int] = field(default_factory=dict)
 
     def openai(self, door: str) -> openai.OpenAI:
-        base = str(self.clients[door].base_url)
-        return openai.OpenAI(
-            base_url=f"{base.rstrip('/')}/v1", api_key="of-the-client", max_retries=0
-        )
+        return self.sdks[door]
 
     def heard(self, model: str) -> list[Any]:
         """Bodies that reached a model's server."""
@@ -82,6 +80,12 @@ async def _call(function: Any, *args: Any) -> Any:
     return function(*args)
 
 
+def sdk_of(client: httpx.Client) -> openai.OpenAI:
+    """OpenAI's own client of the same server; a context manager that closes its sockets."""
+    base = str(client.base_url).rstrip("/")
+    return openai.OpenAI(base_url=f"{base}/v1", api_key="of-the-client", max_retries=0)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     folder: Path = tmp_path_factory.mktemp("gateway")
@@ -91,7 +95,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         apps = {name: create_app(name) for name in ("small", "large")}
         ports = {name: stack.enter_context(serving(app, loop)) for name, app in apps.items()}
         ports["down"] = 9  # where nobody listens
-        gateway = loop.run(_call(make_gateway))
+        gateway = loop.run(_call(partial(make_gateway, settings={"http": {"port": 0}})))
         gateway.engine.ready = True
         stack.callback(lambda: loop.run(gateway.engine.close()))
         ext_proc = ExtProcServer(
@@ -112,7 +116,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
             httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30, trust_env=False)
         )
         through = stack.enter_context(envoy(settings_for(ports, ext_proc_port), folder))
-        parts = Whole(loop, gateway, apps, {"envoy": through, "http": client}, ext_proc, ports)
+        clients = {"envoy": through, "http": client}
+        sdks = {name: stack.enter_context(sdk_of(clients[name])) for name in DOORS}
+        parts = Whole(loop, gateway, apps, clients, ext_proc, sdks, ports)
         parts.policy()
         yield parts
 
