@@ -104,6 +104,7 @@ def write_onnx(model: MultiTaskModel, path: Path) -> None:
     _name_dimensions(proto.graph)
     # Shapes of inner values: of no use to ONNX Runtime, and quantisation trips over them.
     proto.graph.ClearField("value_info")
+    _drop_traces(proto)
     onnx.save(proto, path)
 
 
@@ -121,6 +122,13 @@ def quiet_torch() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _drop_traces(proto: onnx.ModelProto) -> None:
+    """Forget which lines of which files on this machine the operators came from."""
+    for part in (proto, proto.graph, *proto.graph.node):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
 
 
 def _temporary(name: str) -> str:
