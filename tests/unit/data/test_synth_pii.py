@@ -20,8 +20,9 @@ from routewright.data.synth.pii import (
     generate_pii,
     pii_templates,
 )
-from routewright.data.synth.pii_draw import Draw, build_pools
+from routewright.data.synth.pii_draw import Draw, build_pools, word_list
 from routewright.data.synth.pii_noise import add_noise
+from routewright.data.synth.pii_open import coined_name
 from routewright.data.synth.pii_values import (
     BLOCK_SLOTS,
     ENTITY_SLOTS,
@@ -149,6 +150,24 @@ def test_business_names_that_look_like_people_are_organisations() -> None:
     made = [make_slot(draw, "firm")[0] for _ in range(200)]
     assert {piece.label for piece in made} == {"ORGANIZATION"}
     assert any("& Sons" in piece.text for piece in made)
+
+
+def test_a_name_may_be_one_that_no_list_has() -> None:
+    pools = [*POOLS.extra_names, *(locale.names for locale in POOLS.locales)]
+    known = {name for names in pools for name in names.first}
+    draw = Draw(random.Random(1), POOLS)  # noqa: S311
+    made = [make_slot(draw, "first")[0].text for _ in range(1000)]
+    assert 0.05 < sum(name not in known for name in made) / len(made) < 0.11
+    coined = {coined_name(draw) for _ in range(1000)}
+    assert len(coined) > 800
+    assert all(name.isalpha() and name.istitle() for name in coined)
+
+
+def test_jobs_spoken_of_in_general_are_no_titles() -> None:
+    jobs = set(word_list("jobs"))
+    texts = [row.text for row in ROWS if str(row.meta["template_id"]).startswith("plain/open/")]
+    assert texts
+    assert any(job in text for text in texts for job in jobs)
 
 
 @pytest.mark.parametrize("slot", [*ENTITY_SLOTS, *PLAIN_SLOTS, *BLOCK_SLOTS, *PIECE_SLOTS])

@@ -36,23 +36,27 @@ from routewright.labels import Span
 TEMPLATE_FILES = (
     "pii_talk.yaml", "pii_prose.yaml", "pii_forms.yaml", "pii_places.yaml",
     "pii_companies.yaml", "pii_culture.yaml", "pii_people.yaml", "pii_clauses.yaml",
-    "pii_machine.yaml", "pii_more.yaml",
+    "pii_machine.yaml", "pii_more.yaml", "pii_open.yaml",
 )  # fmt: skip
-PLAIN_FILES: Mapping[str, float] = {"pii_plain.yaml": 1.0, "pii_plain_machine.yaml": 0.8}
+PLAIN_FILES: Mapping[str, float] = {
+    "pii_plain.yaml": 1.0, "pii_plain_machine.yaml": 0.8, "pii_plain_open.yaml": 2.0,
+}  # fmt: skip
 """How often a template without personal data is used, by its file."""
 SENTENCE_FILE = "pii_sentences.yaml"
 
 REGISTER_WEIGHTS: Mapping[str, float] = {
     "statements": 1.2, "questions": 0.8, "film": 1.0, "music": 1.5, "reviews": 1.3,
     "story": 0.7, "hr": 0.8, "medical": 0.8, "log": 0.6, "data": 0.7, "travel": 0.8,
-    "legal": 0.7, "letterhead": 6.0, "located": 2.2,
-    "several_addresses": 2.4, "roads": 2.0, "fields": 2.6, "numbers": 2.6,
-    "facts": 1.8, "documents": 3.5,
+    "legal": 0.7, "letterhead": 6.5, "located": 2.5,
+    "several_addresses": 2.4, "roads": 2.0, "fields": 2.6, "numbers": 3.0,
+    "facts": 1.8, "documents": 4.5,
     "records": 8.0, "logs": 1.8, "traces": 2.4, "nested": 1.5,
     "settings": 1.4, "hosts": 1.6, "moments": 1.4,
     "greetings": 2.3, "verbs": 3.0, "words_as_names": 2.6, "suffixes": 2.0, "charts": 2.0,
     "cases": 2.5, "institutions": 2.2, "signature": 1.6, "jobs": 2.0, "ages": 1.6,
     "person_clauses": 3.0, "organization_clauses": 4.0, "place_clauses": 3.0,
+    "open_people": 3.0, "open_firms": 3.0, "open_places": 3.0, "open_several": 3.0,
+    "crossings": 2.5,
 }  # fmt: skip
 """How often a register is used per template of it; 1 where it is not named."""
 

@@ -16,8 +16,23 @@ _WRAPPERS = (
     ("", "\n"),
 )
 
-_DASHES = (" - ", " \u2013 ", " \u2014 ", " -- ", " \u00e2\u20ac\u201c ", " ... ")
-"""What stands for a comma now and then, a dash read in the wrong encoding among them."""
+_DASHES = (
+    " - ", " \u2013 ", " \u2014 ", " -- ", " ... ",
+    " \u00e2\u20ac\u201c ", " \u00e2\u20ac\u201d ", " \u05d2\u20ac\u201c ",
+    " \u0432\u0402\u201c ", " \u2014", "\u2013 ",
+)  # fmt: skip
+"""What stands for a comma now and then, dashes read in the wrong encoding among them."""
+_APOSTROPHES = (
+    "\u2019",
+    "\u2019",
+    "\u00e2\u20ac\u2122",
+    "\u05d2\u20ac\u2122",
+    "\u0432\u0402\u2122",
+    "`",
+    "\u00b4",
+    "?",
+)
+"""What stands for an apostrophe now and then: typographic, or read in the wrong encoding."""
 
 
 def add_noise(pieces: Sequence[Piece], rng: random.Random) -> list[Piece]:
@@ -35,10 +50,11 @@ def add_noise(pieces: Sequence[Piece], rng: random.Random) -> list[Piece]:
     if rng.random() < 0.04:
         result = _map(result, lambda text: text.replace(". ", ".\n", 1), entities=False)
     if rng.random() < 0.03:
-        result = _map(result, lambda text: text.replace("'", "\u2019"), entities=False)
+        mark = rng.choice(_APOSTROPHES)
+        result = _map(result, lambda text: text.replace("'", mark), entities=False)
     if rng.random() < 0.03:
         result = _map(result, lambda text: text.replace(", ", " "), entities=False)
-    if rng.random() < 0.02:
+    if rng.random() < 0.03:
         dash = rng.choice(_DASHES)
         result = _map(result, lambda text: text.replace(", ", dash, 1), entities=False)
     if rng.random() < 0.05:

@@ -2,7 +2,10 @@
 
 from routewright.data.synth.grammar import pick_weighted
 from routewright.data.synth.pii_draw import Draw, Person
+from routewright.data.synth.pii_open import coined_name, compound
 
+_COINED_SHARE = 0.08
+"""Share of names that no list has: only the context says whose they are."""
 _NAME_FORMS = (
     (70, "{first} {last}"),
     (8, "{first} {initial}. {last}"),
@@ -43,7 +46,10 @@ def new_person(draw: Draw) -> Person:
     last = draw.rng.choice((draw.names() if draw.chance(0.3) else names).last)
     if draw.chance(0.03):
         last = draw.rng.choice(_PREFIXED_LAST_NAMES) + last
-    draw.person = Person(draw.rng.choice(names.first), last)
+    first = coined_name(draw) if draw.chance(_COINED_SHARE) else draw.rng.choice(names.first)
+    if draw.chance(_COINED_SHARE):
+        last = coined_name(draw)
+    draw.person = Person(first, last)
     return draw.person
 
 
@@ -148,8 +154,11 @@ def person_like_organization(draw: Draw) -> str:
 
 
 def _coined_word(draw: Draw) -> str:
-    """Two known parts, or syllables that mean nothing."""
-    if draw.chance(0.6):
+    """Two words, two known parts, or syllables that mean nothing."""
+    kind = draw.rng.random()
+    if kind < 0.3:
+        return compound(draw)
+    if kind < 0.7:
         return draw.word("org_stems") + draw.word("org_ends")
     syllables = [
         draw.rng.choice(_ONSETS) + draw.rng.choice("aeiouaeiouy")

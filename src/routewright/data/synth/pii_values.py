@@ -8,6 +8,7 @@ from routewright.data.synth import pii_code as code
 from routewright.data.synth import pii_extra as extra
 from routewright.data.synth import pii_lookalikes as lookalikes
 from routewright.data.synth import pii_numbers as numbers
+from routewright.data.synth import pii_open as words
 from routewright.data.synth import pii_people as people
 from routewright.data.synth import pii_places as places
 from routewright.data.synth import pii_tables as tables
@@ -127,6 +128,13 @@ PLAIN_SLOTS: Mapping[str, Maker] = {
     "plain_records": tables.plain_block,
     "caps": partial(Draw.word, name="caps_words"),
     "trade_word": partial(Draw.word, name="trade_adjectives"),
+    "noun": words.noun,
+    "verb": words.verb,
+    "adj": words.adjective,
+    "adverb": words.adverb,
+    "Noun": words.capital_noun,
+    "Adj": words.capital_adjective,
+    "trade": words.trade,
 }
 """Slot to the maker of a value that is no entity."""
 
