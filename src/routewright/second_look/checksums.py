@@ -21,6 +21,7 @@ _ISSUERS = re.compile(
 _NO_AREA = ("000", "666")
 _JOINED = re.compile(f"[{SPACED_LETTER}0-9]")
 _GROUP = re.compile(r"[ ./()-]+")
+_SUM = re.compile(r"\+\d{1,3}(?:[ .]\d{3}){0,4}[ .]000")
 _SHORTEST_IBAN, _LONGEST_IBAN = 15, 34
 
 
@@ -59,7 +60,8 @@ def iban_end(text: str, start: int) -> int | None:
     compact, found = "", None
     for position in range(start, min(len(text), start + 2 * _LONGEST_IBAN)):
         character = text[position]
-        if not ("0" <= character <= "9" or "a" <= character.lower() <= "z"):
+        # Not by its lower case: that of a Turkish capital I begins with an "i".
+        if not (character.isascii() and character.isalnum()):
             if character not in " -" or text[position - 1] in " -":
                 break
             continue
@@ -95,7 +97,7 @@ def international_end(text: str, start: int, end: int) -> int | None:
 
     Numbers behind it may have been taken in up to `end`: of all ends between groups the last
     one that gives an assigned number counts. A number that is not assigned, as in examples,
-    needs a possible length as it stands.
+    needs the length of a whole one as it stands, and not the zeros of a sum.
     """
     import phonenumbers
 
@@ -108,6 +110,8 @@ def international_end(text: str, start: int, end: int) -> int | None:
             continue
         if phonenumbers.is_valid_number(number):
             return stop
-        if stop == end and phonenumbers.is_possible_number(number):
-            possible = stop
+        if stop == end and _SUM.fullmatch(text, start, stop) is None:
+            whole = phonenumbers.ValidationResult.IS_POSSIBLE
+            if phonenumbers.is_possible_number_with_reason(number) == whole:
+                possible = stop
     return possible

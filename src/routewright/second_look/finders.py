@@ -29,7 +29,8 @@ HOST = (
 )
 _LOCAL_PART = re.compile(rf"[{_LETTER}0-9_][{_LETTER}0-9_.+%'-]{{0,63}}\Z")
 _MAIL_HOST = re.compile(HOST)
-_REMOTE_PATH = re.compile(r":[^\s\d]")
+_NO_MAIL_BEHIND = re.compile(r":[^\s\d]|\(")
+"""``user@host:path`` is how ssh and git name a file, ``x@y.mean()`` a product of matrices."""
 _URL = re.compile(
     rf"(?<![{_WORD}])(?:https?|ftp)://(?:[^\s/@?#]{{1,128}}@)?{HOST}(?::\d{{1,5}}(?!\d))?"
     r"""(?:/(?=[.,;!?]?(?:\s|\Z)|[)\]}>"'|]))?""",
@@ -46,12 +47,18 @@ _BARE_HOST = re.compile(
 _IPV4 = re.compile(
     rf"(?<![{_WORD}.])(?<![{_WORD}]-)\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![A-Za-z_]|\d|\.\d|-[A-Za-z])"
 )
+_HOST_NUMBER = re.compile(
+    r"\b(?:ip|ipv4|hosts?|servers?|addr|address|ping|ssh|dns|gateway|router|subnet|node|client|"
+    r"peer|proxy|listen|inet)\b|://|@",
+    re.IGNORECASE,
+)
+_PORT_OR_MASK = re.compile(r":\d{2,5}(?!\d)|/\d{1,2}(?![\d/])")
 _IPV6 = re.compile(rf"(?<![{_WORD}:.])[0-9A-Fa-f:]{{4,45}}(?![A-Za-z_])")
 _LINK_LOCAL = re.compile(r"[0-9A-Fa-f]{3}\d::", re.ASCII)
 """Of two groups, where a name in a program has ``::`` too; a digit tells them apart."""
 VERSION_BEFORE = re.compile(
     r"(?:(?:\b(?:v|ver|versions?|release|build|rev|revision|firmware|section|sec|chapter|"
-    r"clause|article|paragraph|figure|fig|table)|§)[.:]?\s?|[A-Za-z]/|[=<>~]=\s?)\Z",
+    r"clause|article|paragraph|figure|fig|table)|§)[.:]?\s?|(?<!tc)(?<!ud)[A-Za-z]/|[=<>~]=\s?)\Z",
     re.IGNORECASE,
 )
 _CARD = re.compile(
@@ -67,16 +74,17 @@ _USUAL_CARD_LENGTHS = (14, 15, 16)
 """Of other lengths barcodes and parcel numbers are too common to go by the checksum alone."""
 _IBAN_START = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ -]?[A-Za-z0-9]{2})")
 _SSN = re.compile(rf"(?<![{_WORD}-])(?<!\d\.)\d{{3}}-\d{{2}}-\d{{4}}(?![{_WORD}-]|\.\d)")
-EXTENSION = r"(?:[ ,]{0,2}(?:x|ext\.?|extension) ?\d{1,6}(?!\d))?"
+EXTENSION = r"(?:[ ,;-]{0,2}(?:x|ext|extension)[ .:#]{0,2}\d{1,6}(?!\d))?"
 _NORTH_AMERICAN = re.compile(
     rf"(?<![{_WORD}.-])(?:(?:\+|00)?1[-. ])?"
     r"(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-.])\d{3}[-.]\d{4}"
     rf"(?:{EXTENSION})(?![{_WORD}-]|\.\d)",
     re.IGNORECASE,
 )
-_INTERNATIONAL = re.compile(r"\+\(?\d(?:[ ./()-]{0,2}\d){6,22}")
+_INTERNATIONAL = re.compile(r"(?<![\w)\].])\+\(?\d(?:[ ./()-]{0,2}\d){6,22}")
 _EXTENSION = re.compile(EXTENSION, re.IGNORECASE)
 CONTEXT_CHARS = 40
+_LONGEST_PART = 3
 
 Range = tuple[int, int]
 
@@ -103,7 +111,9 @@ def add_apart(spans: list[Span], others: Iterable[Span]) -> None:
 def ip_addresses(text: str) -> Iterator[Range]:
     """IPv4 and IPv6 addresses that stand for one machine and are no version number."""
     for match in _IPV4.finditer(text):
-        if is_address(match[0]) and not follows_version(text, match.start()):
+        if not is_address(match[0]) or follows_version(text, match.start()):
+            continue
+        if _names_a_host(text, *match.span()):
             yield match.span()
     if text.count(":") < 2:
         return
@@ -112,6 +122,17 @@ def ip_addresses(text: str) -> Iterator[Range]:
         value = ":".join(match[0].split(":")[:8]).rstrip(":")
         if (value.count(":") >= 3 or _LINK_LOCAL.match(value)) and is_address(value):
             yield match.start(), match.start() + len(value)
+
+
+def _names_a_host(text: str, start: int, end: int) -> bool:
+    """Whether four numbers are more than the shape of an address, which releases have too.
+
+    A release hardly has a part of three digits; three addresses of a hundred have none.
+    """
+    if max(map(len, text[start:end].split("."))) == _LONGEST_PART:
+        return True
+    before = text[max(0, start - CONTEXT_CHARS) : start]
+    return bool(_HOST_NUMBER.search(before) or _PORT_OR_MASK.match(text, end))
 
 
 def is_address(value: str) -> bool:
@@ -134,8 +155,7 @@ def _emails(text: str) -> Iterator[Range]:
     while position >= 0:
         local = _LOCAL_PART.search(text[max(0, position - 64) : position])
         host = _MAIL_HOST.match(text, position + 1, position + 256)
-        # user@host:path is how ssh and git name a file.
-        if local and host and not _REMOTE_PATH.match(text, host.end()):
+        if local and host and not _NO_MAIL_BEHIND.match(text, host.end()):
             yield position - len(local[0]), host.end()
         position = text.find("@", position + 1)
 

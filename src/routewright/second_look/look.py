@@ -1,7 +1,7 @@
 """Entities of the model and findings of the rules to one list of entities."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import replace
 from itertools import islice
 
@@ -12,6 +12,8 @@ from routewright.second_look.folding import FoldedText
 from routewright.second_look.settings import SecondLookSettings
 from routewright.second_look.shapes import checked
 
+_PARTS = {("EMAIL_ADDRESS", "DOMAIN_NAME"), ("PHONE_NUMBER", "IP_ADDRESS")}
+"""Entity and what its end may look like: ``john @ example.com``, ``(06) 12.34.56.78``."""
 _MOST_PASSES = 8
 """A neighbour that was vetoed or trimmed leaves room for the borders of another entity."""
 
@@ -20,9 +22,10 @@ def second_look(text: str, spans: Sequence[Span], settings: SecondLookSettings) 
     """Confirm, correct, veto and add entities by their form, whatever invisible stands in it.
 
     A proven entity takes the place of every entity of a checked type that it overlaps, and its
-    part of those of other types, of which the rest stays. What is left of the checked types
-    gets the borders of its form, or goes if it has none. An unsure name without a capital goes
-    where the text writes capitals. A second pass changes nothing.
+    part of those of other types, of which the rest stays; but a host does not take the place of
+    an e-mail address around it, nor four numbers that of a phone number around them. What is
+    left of the checked types gets the borders of its form, or goes if it has none. An unsure
+    name without a capital goes where the text writes capitals. A second pass changes nothing.
 
     Args:
         text: of any length; time is linear in it.
@@ -51,6 +54,8 @@ def _decided(
     types = settings.types
     if not settings.find:
         proven = [p for p in proven if any(s.label in types for s in _overlapping(spans, p))]
+    around = {s for s in spans for p in _overlapping(proven, s) if _is_part(text, p, s, types)}
+    proven = [p for p in proven if around.isdisjoint(_overlapping(spans, p))]
     kept: list[Span] = []
     for span in spans:
         hits = _overlapping(proven, span)
@@ -67,6 +72,17 @@ def _decided(
         if result == before:
             break
     return result
+
+
+def _is_part(text: str, proven: Span, span: Span, types: Collection[str]) -> bool:
+    """Whether a proven entity is a piece of a larger one, which has a form too."""
+    is_inside = span.start <= proven.start and proven.end <= span.end
+    return (
+        (span.label, proven.label) in _PARTS
+        and span.label in types
+        and is_inside
+        and checked(text, span.label, (span.start, span.end)) is not None
+    )
 
 
 def _overlapping(spans: Sequence[Span], span: Span) -> Sequence[Span]:

@@ -42,10 +42,8 @@ _ADDRESS_LIKE = re.compile(
 )
 _SSN_BEFORE = re.compile(r"\b(?:ssn|social|ending|ends|last)\b", re.IGNORECASE)
 _DATE = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2(?:19|20)\d\d")
-_PHONE = re.compile(
-    r"\+?\(?\d(?:(?:[ \t]?[-/][ \t]?|[. \t]|\(|\)[ ./-]{0,2}|[ -]\()?\d)+" + EXTENSION,
-    re.IGNORECASE,
-)
+_PHONE = re.compile(r"\+?\(?\d(?:[ \t./()-]{0,4}\d)+" + EXTENSION, re.IGNORECASE)
+_BETWEEN_PHONES = re.compile(r"\s*[/,;&]\s+|\s+(?:or|and)\s+", re.IGNORECASE)
 _LETTERED_PHONE = re.compile(
     r"(?:\+?1[-. ])?\(?[89]\d\d\)?[-. ](?:\d{3}[-. ])?[A-Z][A-Z-]{3,9}"
 )
@@ -145,6 +143,13 @@ def _phone_number(text: str, start: int, end: int) -> Range | None:
 
 
 def _is_phone(value: str) -> bool:
+    """One number, one with digits left out, or several that the model took for one."""
+    if _MASKED.search(value):
+        return len(digits_of(value)) >= _LAST_FOUR
+    return _is_one_phone(value) or all(map(_is_one_phone, _BETWEEN_PHONES.split(value)))
+
+
+def _is_one_phone(value: str) -> bool:
     if _LETTERED_PHONE.fullmatch(value):
         return True
     if _PHONE.fullmatch(value) is None or _DATE.fullmatch(value):
@@ -155,7 +160,9 @@ def _is_phone(value: str) -> bool:
     if num_digits == _FEWEST_PHONE_DIGITS:
         return _SHORT_PHONE.fullmatch(number) is not None
     num_groups = len(re.findall(r"\d+", number))
-    return num_digits in allowed and num_digits >= 2 * num_groups and number.count("(") <= 1
+    is_spelled = num_groups == num_digits
+    is_grouped = num_digits >= 2 * num_groups or is_spelled
+    return num_digits in allowed and is_grouped and number.count("(") <= 1
 
 
 _SHAPES: Mapping[str, Callable[[str, int, int], Range | None]] = {
