@@ -57,10 +57,11 @@ class Template:
 def parse_template(text: str, register: str) -> Template:
     """Parse one template; a slot without ``|`` is filled, one with it is a choice."""
     parts: list[str | Slot | Choice] = []
-    for i, part in enumerate(_SLOT.split(text)):
+    breaking = text.replace("\\n", "\n").replace("\\t", "\t")
+    for i, part in enumerate(_SLOT.split(breaking)):
         if i % 2 == 0:
             if part:
-                parts.append(part.replace("\\n", "\n").replace("\\t", "\t"))
+                parts.append(part)
         elif "|" in part:
             parts.append(Choice(tuple(part.split("|"))))
         else:

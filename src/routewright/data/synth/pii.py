@@ -37,9 +37,11 @@ TEMPLATE_FILES = (
     "pii_talk.yaml", "pii_prose.yaml", "pii_forms.yaml", "pii_places.yaml",
     "pii_companies.yaml", "pii_culture.yaml", "pii_people.yaml", "pii_clauses.yaml",
     "pii_machine.yaml", "pii_more.yaml", "pii_open.yaml",
+    "pii_prose_more.yaml", "pii_talk_more.yaml", "pii_documents.yaml",
 )  # fmt: skip
 PLAIN_FILES: Mapping[str, float] = {
     "pii_plain.yaml": 1.0, "pii_plain_machine.yaml": 0.8, "pii_plain_open.yaml": 2.0,
+    "pii_plain_prose.yaml": 1.2, "pii_plain_talk.yaml": 1.2, "pii_plain_documents.yaml": 1.2,
 }  # fmt: skip
 """How often a template without personal data is used, by its file."""
 SENTENCE_FILE = "pii_sentences.yaml"
@@ -57,12 +59,18 @@ REGISTER_WEIGHTS: Mapping[str, float] = {
     "person_clauses": 3.0, "organization_clauses": 4.0, "place_clauses": 3.0,
     "open_people": 3.0, "open_firms": 3.0, "open_places": 3.0, "open_several": 3.0,
     "crossings": 2.5,
+    "prose_people": 1.5, "prose_firms": 1.7, "prose_places": 1.3, "prose_mixed": 1.5,
+    "talk_service": 1.5, "talk_chat": 1.3, "talk_prompts": 1.5, "talk_numbers": 1.5,
+    "talk_addresses": 2.5,
+    "docs_letters": 2.0, "docs_tables": 1.2, "docs_records": 1.2, "docs_legal": 1.3,
+    "docs_lists": 1.3,
 }  # fmt: skip
 """How often a register is used per template of it; 1 where it is not named."""
 
 LAYOUT_REGISTERS = frozenset({
     "form", "data", "log", "address", "letterhead", "email", "dialogue", "fields", "code",
     "records", "logs", "traces", "nested", "settings", "signature", "machine",
+    "docs_letters", "docs_tables", "docs_records", "docs_legal", "docs_lists", "docs_plain",
 })  # fmt: skip
 """Registers whose texts stand alone: a sentence before or after them would be out of place."""
 
