@@ -71,6 +71,7 @@ def looked_at(text: str, value: str, label: str) -> list[tuple[str, str]]:
         ("http://10.1.2.3:8080/", "10.1.2.3", "IP_ADDRESS"),
         ("at 2001:0:0:0:0:2032:811d:477d:8080 or", "2001:0:0:0:0:2032:811d:477d", "IP_ADDRESS"),
         ("[fe80::1%eth0]", "fe80::1", "IP_ADDRESS"),
+        ("allow 10.42.0.17 only", "10.42.0.17", "IP_ADDRESS"),
         ("the server is 8.8.4.4.", "8.8.4.4", "IP_ADDRESS"),
         ("bound to tcp/10.1.2.3:80", "10.1.2.3", "IP_ADDRESS"),
         ("route 10.0.0.0/8", "10.0.0.0", "IP_ADDRESS"),
