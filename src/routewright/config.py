@@ -6,6 +6,7 @@ Knows how to read, override and check a mapping; each configuration class lives 
 import difflib
 import os
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from yaml.reader import ReaderError
 
 from routewright.errors import ConfigError
 
@@ -38,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(exc, "problem", None) or exc
+        problem = getattr(exc, "problem", None) or str(exc).partition("\n")[0]
         raise ConfigError(f"{path}{line}: not valid YAML: {problem}") from exc
     if not isinstance(data, dict):
         raise ConfigError(
@@ -48,16 +50,38 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load_yaml(text: str) -> Any:
-    """Plain values of a YAML document, with ``1e-4`` a number as people mean it."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    """Plain values of a YAML document, with ``1e-4`` a number and a date a string.
+
+    Raises:
+        yaml.YAMLError: it is none; a `yaml.MarkedYAMLError` where the line is known.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except ReaderError as exc:
+        line = text.count("\n", 0, exc.position)
+        raise yaml.MarkedYAMLError(
+            problem=f"character U+{exc.character:04X} is not allowed",
+            problem_mark=yaml.Mark("", exc.position, line, 0, None, 0),
+        ) from exc
+    except RecursionError as exc:
+        raise yaml.YAMLError("nested too deeply") from exc
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that occurs twice, and reads ``1e-4`` and JSON as they are meant.
+    """Refuses a key that occurs twice, and reads ``1e-4``, dates and JSON as they are meant.
 
     YAML 1.1 takes the last of two equal keys without a word, ``1e-4``, without a dot, for a
-    string, and the two halves by which JSON escapes an emoji for two broken characters.
+    string, ``2024-02-30`` for a date that there is not, and the two halves by which JSON
+    escapes an emoji for two broken characters. No setting is a date, so that none is read.
     """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        if node and node.end_mark is None:  # still being read: it holds this alias
+            problem = f"alias *{event.anchor} stands inside what it names; write it out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -69,6 +93,15 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
                 seen.add(key.value)
         return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as exc:
+            # What yaml raises for 0x_ and !!int x: they look like a type, and are none of it.
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{reprlib.repr(node.value)} is no {kind}; quote it if text is meant"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from exc
 
     def construct_scalar(self, node: Any) -> Any:
         value = super().construct_scalar(node)
@@ -82,7 +115,12 @@ def _joined(pair: re.Match[str]) -> str:
 
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _MERGE_TAG = "tag:yaml.org,2002:merge"
+_DATE_TAG = "tag:yaml.org,2002:timestamp"
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _DATE_TAG]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -151,12 +189,27 @@ def to_plain(value: Any) -> Any:
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
+def refuse_folder(path: Path) -> None:
+    """Refuse a place for a file that is a folder, before the work that is to be written there.
+
+    Raises:
+        ConfigError: `path` is empty, which stands for this folder, or an existing folder.
+    """
+    try:
+        is_folder = not path.name or path.is_dir()
+    except OSError:
+        return  # `write_text` says what is wrong with it
+    if is_folder:
+        raise ConfigError(f"{path}: cannot be written: Is a directory; name a file in it")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
     Raises:
         ConfigError: the file cannot be written.
     """
+    refuse_folder(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

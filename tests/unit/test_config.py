@@ -54,7 +54,14 @@ def test_plain_values_parse_back_to_the_same_configuration() -> None:
 
 @pytest.mark.parametrize(
     ("override", "value"),
-    [("1e-4", 1e-4), ("3", 3), ("true", True), ("[a, b]", ["a", "b"]), ("text", "text")],
+    [
+        ("1e-4", 1e-4),
+        ("3", 3),
+        ("true", True),
+        ("[a, b]", ["a", "b"]),
+        ("text", "text"),
+        ("2024-02-30", "2024-02-30"),
+    ],
 )
 def test_overrides_are_read_as_yaml_and_leave_the_original_alone(
     override: str, value: object
@@ -71,6 +78,8 @@ def test_overrides_are_read_as_yaml_and_leave_the_original_alone(
         ("train.seed", "--set train.seed: expected KEY=VALUE"),
         ("name.x=1", "--set name.x=1: name is a value, not a group of settings"),
         ("a=[", "--set a=[: the value is not valid YAML"),
+        ("a=0x_", "--set a=0x_: the value is not valid YAML"),
+        ("a=&r [*r]", "--set a=&r [*r]: the value is not valid YAML"),
     ],
 )
 def test_a_wrong_override_is_quoted(override: str, message: str) -> None:
@@ -91,6 +100,45 @@ def test_unreadable_yaml_names_file_and_line(tmp_path: Path) -> None:
         read_yaml(path)
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("0x_", "'0x_' is no int; quote it if text is meant"),
+        ("!!int x", "'x' is no int; quote it if text is meant"),
+        ("!!float ''", "'' is no float; quote it if text is meant"),
+        ("!!bool x", "'x' is no bool; quote it if text is meant"),
+        ("!!timestamp x", "'x' is no timestamp; quote it if text is meant"),
+        ("9" * 5000, "'999999999999...9999999999999' is no int; quote it if text is meant"),
+        ("&r {not: *r}", "alias *r stands inside what it names; write it out"),
+        ("&r [[*r]]", "alias *r stands inside what it names; write it out"),
+        ("a\0b", "character U+0000 is not allowed"),
+    ],
+)
+def test_a_value_that_is_not_what_it_looks_like_is_one_line_with_its_place(
+    value: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(f"a: 1\nb: {value}\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(path)
+    assert str(caught.value) == f"{path}:2: not valid YAML: {message}"
+
+
+def test_nesting_without_end_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("a: " + "[" * 5000, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(path)
+    assert str(caught.value) == f"{path}: not valid YAML: nested too deeply"
+
+
+def test_what_looks_like_a_date_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    texts = {"a": "2024-02-30", "b": "2024-01-01T25:00:00Z", "c": "2024-01-01"}
+    path.write_text("".join(f"{k}: {v}\n" for k, v in texts.items()), encoding="utf-8")
+    assert read_yaml(path) == texts
+
+
 def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text("rate: 1e-4\nsha: 7e1b\n", encoding="utf-8")
@@ -109,6 +157,12 @@ def test_a_written_file_leaves_nothing_else_behind(tmp_path: Path) -> None:
     write_text(tmp_path / "folder" / "a.txt", "new")
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["a.txt"]
     assert (tmp_path / "folder" / "a.txt").read_text(encoding="utf-8") == "new"
+
+
+@pytest.mark.parametrize("place", ["", ".", "/"])
+def test_a_folder_is_no_place_for_a_file(place: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be written: Is a directory; name a file"):
+        write_text(Path(place), "x")
 
 
 def test_a_file_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:

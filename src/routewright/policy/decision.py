@@ -13,6 +13,7 @@ from routewright.errors import UnknownModelError
 from routewright.policy.candidates import ranked_candidates
 from routewright.policy.expression import Finding, evaluate
 from routewright.policy.guards import GuardOutcome, jailbreak_outcome, pii_outcome, stricter
+from routewright.policy.keywords import SearchText
 from routewright.policy.settings import Candidate, DecisionRule, Effort, Policy, SystemPrompt
 from routewright.policy.signals import SequenceSignal, Signals
 
@@ -269,11 +270,12 @@ def _named(signals: Signals, policy: Policy) -> _Route | None:
 def _fired(signals: Signals, policy: Policy) -> _Fired:
     considered: list[Considered] = []
     fired = _Fired(None, "", (), ())
+    text = SearchText(signals.text)
     for rule in policy.ranked:
         if rule.rules is None:
             finding = Finding(True, "has no rules: always", "")
         else:
-            finding = evaluate(rule.rules, signals, policy.tasks)
+            finding = evaluate(rule.rules, signals, policy.tasks, text)
         if finding.holds and fired.rule is None:
             fired = _Fired(rule, finding.fact, finding.matched, ())
         considered.append(

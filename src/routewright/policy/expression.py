@@ -18,7 +18,7 @@ from routewright.policy.conditions import (
     TaskNames,
     label_match,
 )
-from routewright.policy.keywords import occurs
+from routewright.policy.keywords import SearchText
 from routewright.policy.signals import DETECTOR_THRESHOLD, SequenceSignal, Signals
 
 
@@ -35,17 +35,29 @@ class Finding:
     """Kind and name of what holds below: ``("domain", "math"), ("keyword", "theorem")``."""
 
 
-def evaluate(rule: Rule, signals: Signals, tasks: TaskNames) -> Finding:
-    """Whether the rule holds for the signals, with what was found and what was lacking."""
+def evaluate(
+    rule: Rule, signals: Signals, tasks: TaskNames, text: SearchText | None = None
+) -> Finding:
+    """Whether the rule holds for the signals, with what was found and what was lacking.
+
+    Args:
+        rule: the tree.
+        signals: of the request.
+        tasks: which task answers which question.
+        text: that of `signals`, where several rules search it, so that it is folded once.
+    """
+    text = text or SearchText(signals.text)
     if rule.all is not None:
-        return _all([evaluate(r, signals, tasks) for r in rule.all])
+        return _all([evaluate(r, signals, tasks, text) for r in rule.all])
     if rule.any is not None:
-        return _any([evaluate(r, signals, tasks) for r in rule.any])
+        return _any([evaluate(r, signals, tasks, text) for r in rule.any])
     if rule.not_ is not None:
-        inner = evaluate(rule.not_, signals, tasks)
+        inner = evaluate(rule.not_, signals, tasks, text)
         if inner.holds:
             return Finding(False, inner.fact, f"must not hold: {inner.fact}")
         return Finding(True, f"{inner.fact}, as it should be", "")
+    if rule.keyword is not None:
+        return _keyword(rule.keyword, text)
     return _leaf(rule, signals, tasks)
 
 
@@ -77,8 +89,6 @@ def _leaf(rule: Rule, signals: Signals, tasks: TaskNames) -> Finding:
         return _jailbreak_score(rule.jailbreak, signal, signals.failure)
     if rule.pii is not None:
         return _entity(rule.pii, signals, tasks.pii)
-    if rule.keyword is not None:
-        return _keyword(rule.keyword, signals.text)
     if rule.text_length is not None:
         return _length(rule.text_length, signals)
     assert rule.header is not None, "a rule holds exactly one condition"
@@ -140,8 +150,8 @@ def _entity(match: EntityMatch, signals: Signals, task: str) -> Finding:
     return Finding(False, f"pii {present}", f"pii {wanted} needed, found {present}")
 
 
-def _keyword(match: KeywordMatch, text: str) -> Finding:
-    hits = [w for w in match.words if occurs(w, text, case_sensitive=match.case_sensitive)]
+def _keyword(match: KeywordMatch, text: SearchText) -> Finding:
+    hits = [w for w in match.words if text.holds(w, case_sensitive=match.case_sensitive)]
     if len(hits) == len(match.words) or (hits and match.match == "any"):
         named = tuple(("keyword", word) for word in hits)
         return Finding(True, f"keyword {', '.join(hits)}", "", named)

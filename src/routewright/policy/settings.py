@@ -6,7 +6,7 @@ Knows the form of ``routewright.yaml``; what its parts must mean together is che
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -25,6 +25,8 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 _VARIABLE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
 _SECRET_KEYS = {"api_key", "admin_token"}
+_OWN_NAMES = {("guards", "pii", "types"), ("tools", "catalogue", "parameters")}
+"""Below these keys stand names, such as the argument ``api_key`` of a tool, and no settings."""
 _PASSWORD_IN_URL = re.compile(r"^\s*\w+://[^/\s]*@")
 TOP_LEVEL_OF_OTHERS = frozenset({"gateway"})
 """Sections of the same file that belong to other modules, which parse them themselves."""
@@ -51,8 +53,12 @@ BUILT_IN_FAMILIES: Mapping[str, ReasoningFamily] = MappingProxyType(
 )
 
 
-def _url(value: Any) -> Any:
-    return {"url": value} if isinstance(value, str) else value
+def _or_string(cls: type[Any], key: str) -> BeforeValidator:
+    """Reads a plain string as `cls` with nothing but ``key: string``."""
+    return BeforeValidator(
+        lambda value: {key: value} if isinstance(value, str) else value,
+        json_schema_input_type=str | cls,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +106,7 @@ class Model:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     endpoints: Annotated[
-        tuple[
-            Annotated[Endpoint, BeforeValidator(_url, json_schema_input_type=str | Endpoint)],
-            ...,
-        ],
+        tuple[Annotated[Endpoint, _or_string(Endpoint, "url")], ...],
         BeforeValidator(
             lambda v: [v] if isinstance(v, str) else v,
             json_schema_input_type=str | list[str | Endpoint],
@@ -155,14 +158,6 @@ class SystemPrompt:
     """`insert` puts it before the client's own system message, `replace` in its place."""
 
 
-def _prompt(value: Any) -> Any:
-    return {"text": value} if isinstance(value, str) else value
-
-
-def _candidate(value: Any) -> Any:
-    return {"model": value} if isinstance(value, str) else value
-
-
 @dataclass(frozen=True, kw_only=True)
 class DecisionRule:
     """When a decision is taken, and what it does."""
@@ -170,12 +165,7 @@ class DecisionRule:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
-    models: tuple[
-        Annotated[
-            Candidate, BeforeValidator(_candidate, json_schema_input_type=str | Candidate)
-        ],
-        ...,
-    ]
+    models: tuple[Annotated[Candidate, _or_string(Candidate, "model")], ...]
     description: str = ""
     priority: int = 0
     """Higher ones are asked first; equal ones in the order of the file."""
@@ -184,10 +174,7 @@ class DecisionRule:
     reasoning: bool | None = None
     """None leaves the client's own setting alone."""
     effort: Effort | None = None
-    system_prompt: Annotated[
-        SystemPrompt | None,
-        BeforeValidator(_prompt, json_schema_input_type=str | SystemPrompt),
-    ] = None
+    system_prompt: Annotated[SystemPrompt | None, _or_string(SystemPrompt, "text")] = None
     tools: Literal["auto", "none"] = "auto"
     """Whether tools of the catalogue are chosen by intent, or none offered."""
     only_tools: tuple[str, ...] = ()
@@ -252,7 +239,7 @@ class Abstention:
     """In [0, 1]; None takes the bundle's threshold, 0 never abstains."""
     intent: float | None = None
     tasks: Mapping[str, float] = field(default_factory=dict)
-    """Of other tasks of the bundle, by name."""
+    """Of other tasks of the bundle that choose a label, by name; detectors have guards."""
     model: str | None = None
     """None takes the default model."""
 
@@ -378,8 +365,10 @@ def resolve_secrets(
     return keys
 
 
-def _refuse_plain_secrets(value: Any, path: Sequence[str], source: str) -> None:
+def _refuse_plain_secrets(value: Any, path: tuple[str, ...], source: str) -> None:
     """Before anything else reads the file, as messages about wrong values quote them."""
+    if tuple(name for name in path if not name.isdecimal())[-3:] in _OWN_NAMES:
+        return
     if isinstance(value, Mapping):
         for key, inner in value.items():
             place = (*path, str(key))
@@ -394,7 +383,8 @@ def _refuse_plain_secrets(value: Any, path: Sequence[str], source: str) -> None:
     elif isinstance(value, list):
         for number, inner in enumerate(value):
             _refuse_plain_secrets(inner, (*path, str(number)), source)
-    elif isinstance(value, str) and _PASSWORD_IN_URL.match(value):
+    # Only models have endpoints; elsewhere a URL is part of some text.
+    elif path[:1] == ("models",) and isinstance(value, str) and _PASSWORD_IN_URL.match(value):
         raise ConfigError(
             f"{source}: {'.'.join(path)}: a URL holds no user or password here; use api_key"
         )

@@ -6,11 +6,12 @@ has no equivalent. Secrets are never copied: a key becomes the name of an enviro
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from routewright.errors import ConfigError
+from routewright.policy.settings import BUILT_IN_FAMILIES
 from routewright.policy.vllm_sr_decisions import (
     Plain,
     decisions_of,
@@ -80,6 +81,7 @@ def _translated(rest: Plain, tools: Sequence[Any] | None, notes: list[str]) -> P
 def _models(rest: Plain, notes: list[str]) -> Plain:
     old = section(rest, "model_config")
     settings = {str(name): section(old, name) for name in old}
+    families = {*BUILT_IN_FAMILIES, *map(str, section(rest, "reasoning_families"))}
     rest.pop("model_config", None)
     endpoints, served = _endpoints(rest)
     names = [*settings, *references(rest), *(m for ms in served.values() for m in ms)]
@@ -95,7 +97,7 @@ def _models(rest: Plain, notes: list[str]) -> Plain:
         if not known:
             notes.append(f"{place}: has no endpoint in vllm_endpoints; left out")
             continue
-        models[name] = {"endpoints": known, **_model(name, own, notes)}
+        models[name] = {"endpoints": known, **_model(name, own, families, notes)}
     if left := {name: own for name, own in settings.items() if own}:
         rest["model_config"] = left
     return models
@@ -117,11 +119,14 @@ def _endpoints(rest: Plain) -> tuple[dict[str, Plain], dict[str, list[str]]]:
     return endpoints, served
 
 
-def _model(name: str, own: Plain, notes: list[str]) -> Plain:
+def _model(name: str, own: Plain, families: Set[str], notes: list[str]) -> Plain:
     model: Plain = {}
     place = f"model_config.{name}"
     if family := own.pop("reasoning_family", None):
-        model["reasoning_family"] = family
+        if str(family) in families:
+            model["reasoning_family"] = str(family)
+        else:
+            notes.append(f"{place}.reasoning_family: there is no family {family!r}; left out")
     if own.pop("access_key", None):
         variable = re.sub(r"\W+", "_", name).upper().strip("_")
         variable = f"{'M_' if variable[:1].isdigit() else ''}{variable}_API_KEY"

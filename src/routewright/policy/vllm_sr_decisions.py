@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from routewright.errors import ConfigError
+from routewright.policy.conditions import is_blank
 from routewright.tasks import CATEGORY, PII
 
 Plain = dict[str, Any]
@@ -82,7 +83,8 @@ def decisions_of(rest: Plain, models: Plain, notes: list[str]) -> list[Plain]:
     if rest.get("strategy") == "priority":
         rest.pop("strategy")
     keywords = {str(r.pop("name", "")): r for r in mappings(rest.get("keyword_rules"))}
-    rules = {name: _keyword_rule(rule, name) for name, rule in keywords.items()}
+    found = {name: _keyword_rule(rule, name, notes) for name, rule in keywords.items()}
+    rules = {name: rule for name, rule in found.items() if rule is not None}
     decisions = []
     for old in mappings(rest.get("decisions")):
         decision = _decision(old, labels, rules, models, notes)
@@ -113,12 +115,19 @@ def _category_labels(rest: Plain, notes: list[str]) -> dict[str, list[str]]:
     return labels
 
 
-def _keyword_rule(rule: Plain, name: str) -> Plain:
-    words = taken_names(rule, "keywords", f"keyword_rules.{name}")
+def _keyword_rule(rule: Plain, name: str, notes: list[str]) -> Plain | None:
+    place = f"keyword_rules.{name}"
+    given = taken_names(rule, "keywords", place)
+    words = [word for word in given if not is_blank(word)]
     operator = str(rule.pop("operator", "OR")).upper()
     keyword: Plain = {"words": words, "match": "all" if operator == "AND" else "any"}
     if rule.pop("case_sensitive", False):
         keyword["case_sensitive"] = True
+    if not words:
+        notes.append(f"{place}: has no keywords; left out")
+        return None
+    if words != given:
+        notes.append(f"{place}: has a blank keyword, which is left out")
     return {"not": {"keyword": keyword}} if operator == "NOR" else {"keyword": keyword}
 
 

@@ -223,3 +223,14 @@ def test_an_old_configuration_is_imported_and_passes(
     assert run("check", "--config", out).endswith("valid\n")
     with pytest.raises(ConfigError, match="exists; name another file or pass --force"):
         run("import-config", old, "--out", out)
+
+
+def test_an_import_that_fails_blames_the_old_file_and_writes_none(tmp_path: Path) -> None:
+    old, out = tmp_path / "config.yaml", tmp_path / "routewright.yaml"
+    old.write_text(
+        "vllm_endpoints: [{name: one, address: a, models: [m], weight: -1}]\n", "utf-8"
+    )
+    with pytest.raises(ConfigError) as caught:
+        run("import-config", old, "--out", out)
+    assert str(caught.value).startswith(f"{old}, translated: models.m.endpoints.0.weight: ")
+    assert not out.exists()

@@ -75,6 +75,22 @@ def test_labels_are_compared_with_those_of_the_bundle(rules: Any, message: str) 
         ({"guards": GUARDS, "tasks": {"jailbreak": "intent"}}, "has no positive label"),
         ({"guards": GUARDS, "tasks": {"pii": "intent"}}, "finds no entities"),
         ({"abstention": {"tasks": {"topic": 0.5}}}, "no task 'topic'"),
+        (
+            {"abstention": {"tasks": {"jailbreak": 0.99}}, "guards": GUARDS},
+            "f: abstention: task 'jailbreak' is a detector and never abstains; use "
+            r"guards\.jailbreak\.threshold",
+        ),
+        (
+            {"abstention": {"tasks": {"pii": 0.5}}},
+            r"'pii' finds entities and never abstains; use guards\.pii\.threshold",
+        ),
+        (
+            {
+                "abstention": {"intent": 0.5},
+                "tasks": {"intent": "jailbreak", "jailbreak": "other"},
+            },
+            "'jailbreak' is a detector and never abstains; take it out",
+        ),
         ({"tools": {"catalogue": [{**TOOL, "intents": ["sums"]}]}}, "no intent label 'sums'"),
     ],
 )

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from tests.policies import make_signals
 
 from routewright.policy.conditions import Rule, TaskNames
 from routewright.policy.expression import Finding, evaluate
-from routewright.policy.keywords import occurs
+from routewright.policy.keywords import SearchText
 from routewright.policy.signals import Signals
 
 TASKS = TaskNames()
@@ -122,7 +122,57 @@ def test_what_fired_is_named_by_kind() -> None:
     ],
 )
 def test_keywords_are_whole_words_in_every_script(keyword: str, text: str, holds: bool) -> None:
-    assert occurs(keyword, text) is holds
+    assert SearchText(text).holds(keyword) is holds
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [
+        ("what's", "what\u2019s up"),
+        ("what\u2019s", "What's up"),
+        ("caf\u00e9", "un cafe\u0301 noir"),
+        ("cafe\u0301", "un caf\u00e9 noir"),
+        ("straße", "HAUPTSTRASSE, STRASSE"),
+        ("strasse", "eine Straße"),
+        ("theorem", "a the\u200bo\u00adrem"),
+        ("the\u200borem", "a theorem"),
+        ("ΣΟΦΟΣ", "σοφος"),
+        ("izmir", "İZMİR"),
+        ("\u0131s\u0131", "ISI"),
+    ],
+)
+def test_keywords_are_found_in_every_spelling(keyword: str, text: str) -> None:
+    assert SearchText(text).holds(keyword)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text", "holds"),
+    [
+        ("कम", "उसमें कमी है", False),
+        ("कम", "यह कम है", True),
+        ("कमी", "एक कमीज़", False),
+        ("कमी", "उसमें कमी है", True),
+        ("cafe", "cafe\u0308\u0323", False),
+        ("est", "q\u0303est", False),
+        ("a a", "ba a a", True),
+        ("กา", "กาแฟ", True),
+        ("❤", "we ❤\ufe0f it", True),
+    ],
+)
+def test_marks_belong_to_the_word_they_stand_on(keyword: str, text: str, holds: bool) -> None:
+    assert SearchText(text).holds(keyword) is holds
+
+
+def test_a_keyword_with_its_case_is_found_in_every_spelling_but_another_case() -> None:
+    text = SearchText("Jose\u0301\u2019s")
+    assert text.holds("Jos\u00e9's", case_sensitive=True)
+    assert not text.holds("jos\u00e9's", case_sensitive=True)
+
+
+@pytest.mark.parametrize("words", ["", " ", "\u200b", ["theorem", "\u00ad "]])
+def test_a_keyword_of_which_nothing_can_be_seen_is_refused(words: Any) -> None:
+    with pytest.raises(ValidationError, match="none may be blank"):
+        RULE.validate_python({"keyword": words})
 
 
 RULES = st.recursive(

@@ -112,6 +112,23 @@ def test_a_secret_in_the_file_is_refused_and_not_repeated(settings: dict[str, An
     assert "canary" not in str(caught.value)
 
 
+def test_names_that_look_like_secrets_and_texts_with_urls_are_read() -> None:
+    arguments = {"properties": {"api_key": {"type": "string"}, "url": {"default": "ftp://a@b"}}}
+    tool = {"name": "call", "description": "ftp://a@b is called", "parameters": arguments}
+    policy = make_policy(
+        decision("a", {"keyword": "https://me@host"}, system_prompt="https://me@host is mine"),
+        tools={"catalogue": [tool]},
+        guards={"pii": {"types": {"api_key": "block"}}},
+    )
+    assert policy.tools.catalogue[0].parameters == arguments
+
+
+@pytest.mark.parametrize("name", ["parameters", "types"])
+def test_a_model_named_like_a_place_of_names_still_holds_no_secret(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"models\.{name}\.api_key: write"):
+        make_policy(models={name: {"endpoints": "http://a", "api_key": "canary-7f3a"}})
+
+
 def test_secrets_are_read_from_the_environment_and_a_missing_one_is_one_line() -> None:
     policy = model(api_key="${SMALL_KEY}")
     assert secret_variables(policy) == {"small": "SMALL_KEY"}

@@ -8,6 +8,7 @@ from tests.policies import make_signals
 from routewright.config import load_yaml
 from routewright.errors import ConfigError
 from routewright.policy.checks import check_labels, check_policy
+from routewright.policy.conditions import KeywordMatch, Rule
 from routewright.policy.decision import decide
 from routewright.policy.settings import parse_policy
 from routewright.policy.vllm_sr import Imported, import_policy
@@ -91,6 +92,7 @@ categories:
 default_model: mistral
 """
 
+SERVER = "vllm_endpoints: [{name: one, address: a, models: [m, n]}]\ndefault_model: m\n"
 TOOLS = [
     {
         "tool": {
@@ -208,6 +210,41 @@ def test_a_single_name_is_not_taken_letter_by_letter(text: str) -> None:
     other = {} if "vllm" in text else {"vllm_endpoints": [{"name": "one", "address": "a"}]}
     with pytest.raises(ConfigError, match=r"must be a list, as in \[NAME\], got"):
         import_policy({**other, "default_model": "m", **load_yaml(text)}, source="old.yaml")
+
+
+def test_keyword_rules_without_a_keyword_are_left_out_with_a_note() -> None:
+    rules = (
+        "[{name: empty, keywords: []}, {name: blank, operator: NOR, keywords: ['', ' ']}, "
+        "{name: urgent, keywords: [asap, '']}]"
+    )
+    decisions = "\n".join(
+        f"- {{name: {name}, rules: {{operator: {operator}, conditions: [{{type: keyword, name: "
+        "empty}, {type: keyword, name: urgent}]}, modelRefs: [{model: m}]}"
+        for name, operator in (("either", "OR"), ("both", "AND"))
+    )
+    result = imported(f"{SERVER}keyword_rules: {rules}\ndecisions:\n{decisions}\n")
+    [kept] = parse_policy(result.data, source="new.yaml").decisions
+    assert (kept.name, kept.rules) == ("either", Rule(keyword=KeywordMatch(words=("asap",))))
+    assert set(result.notes) == {
+        "keyword_rules.empty: has no keywords; left out",
+        "keyword_rules.blank: has no keywords; left out",
+        "keyword_rules.urgent: has a blank keyword, which is left out",
+        "decisions.either.rules: condition keyword 'empty' has no equivalent",
+        "decisions.both.rules: condition keyword 'empty' has no equivalent",
+        "decisions.both: is left out: no condition left",
+    }
+
+
+@pytest.mark.parametrize("family", ["phi", "[qwen3]"])
+def test_a_reasoning_family_that_is_not_there_is_left_out_with_a_note(family: str) -> None:
+    families = "reasoning_families: {mine: {type: reasoning_effort, parameter: effort}}\n"
+    models = f"{{m: {{reasoning_family: {family}}}, n: {{reasoning_family: mine}}}}"
+    result = imported(f"{SERVER}{families}model_config: {models}")
+    policy = parse_policy(result.data, source="new.yaml")
+    check_policy(policy, source="new.yaml")
+    assert policy.models["m"].reasoning_family is None
+    assert policy.models["n"].reasoning_family == "mine"
+    assert f"there is no family {load_yaml(family)!r}; left out" in "\n".join(result.notes)
 
 
 def test_a_key_of_a_server_is_never_copied() -> None:

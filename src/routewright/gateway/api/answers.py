@@ -240,9 +240,6 @@ def _guard_threshold(deployment: Deployment) -> tuple[float, str]:
     guard = deployment.policy.guards.jailbreak
     if guard is not None and guard.threshold is not None:
         return guard.threshold, "of the policy's guard"
-    stated = deployment.policy.abstention_thresholds.get(deployment.policy.tasks.jailbreak)
-    if stated is not None:
-        return stated, "of the policy"
     calibration = head_of(deployment, "jailbreak").calibration
     if calibration.threshold is None:
         return DETECTOR_THRESHOLD, "by default, as the bundle has none"
