@@ -249,6 +249,8 @@ def write_bundle(destination: Path, build: Callable[[Path], BundleManifest]) -> 
     Raises:
         BundleError: `destination` holds something else, or cannot be written.
     """
+    # Where the process stands in the folder, a relative name leads nowhere once it is replaced.
+    destination = destination.resolve()
     replaced = replaced_folder(destination, is_ours=_looks_like_bundle, error=BundleError)
     with replaced as folder:
         manifest = build(folder)

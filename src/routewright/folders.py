@@ -29,11 +29,13 @@ def replaced_folder(
     """
     destination = destination.resolve()
     _refuse_foreign(destination, is_ours, error)
-    for leftover in destination.parent.glob(f".{glob.escape(destination.name)}.*.partial"):
-        if not _is_running(leftover.name.split(".")[-2]):
-            shutil.rmtree(leftover, ignore_errors=True)  # of a killed process
     partial = destination.with_name(f".{destination.name}.{os.getpid()}.partial")
     old = destination.with_name(f".{destination.name}.{os.getpid()}.old")
+    for leftover in _leftovers(destination):
+        # Of our own number too: a container gives every process the same. That takes for
+        # granted that no two threads replace one folder at the same time.
+        if leftover in (partial, old) or not _is_running(leftover.name.split(".")[-2]):
+            _remove(leftover)
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -58,6 +60,18 @@ def interrupted_replacement(destination: Path) -> Path | None:
     destination = destination.resolve()
     pattern = f".{glob.escape(destination.name)}.*.old"
     return next(destination.parent.glob(pattern), None)
+
+
+def _leftovers(destination: Path) -> list[Path]:
+    """What replacements, killed or still running, have beside `destination` and is not needed.
+
+    An old folder is, as long as nothing has taken its place.
+    """
+    kinds = ["partial"]
+    if destination.exists() and any(destination.iterdir()):
+        kinds.append("old")
+    name = glob.escape(destination.name)
+    return [path for kind in kinds for path in destination.parent.glob(f".{name}.*.{kind}")]
 
 
 def _remove(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -143,6 +144,15 @@ def test_behind_a_symbolic_link_the_bundle_itself_is_replaced(copy: Path) -> Non
     assert sorted(p.name for p in copy.parent.iterdir()) == ["copy", "current"]
 
 
+def test_the_bundle_that_the_process_stands_in_is_replaced(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy)
+    after = rewrite_bundle(Bundle.open("."), {"README.md": "# new\n"})
+    after.verify()
+    assert after.path == copy
+
+
 def test_a_full_disk_is_one_line_and_leaves_the_old_bundle(copy: Path) -> None:
     def build(folder: Path) -> BundleManifest:
         raise OSError(errno.ENOSPC, "No space left on device", str(folder / "model.onnx"))
@@ -191,6 +201,33 @@ write_bundle(Path(sys.argv[1]), build)
     for destination in (copy, copy.with_name("fresh")):  # the next one tidies up
         write_tiny_bundle(destination)
     assert sorted(p.name for p in copy.parent.iterdir()) == ["copy", "fresh"]
+
+
+def test_remains_of_a_killed_process_of_the_same_number_are_no_obstacle(copy: Path) -> None:
+    # As in a container, where every process is the first.
+    for kind in ("partial", "old"):
+        remains = copy.with_name(f".copy.{os.getpid()}.{kind}")
+        remains.mkdir()
+        (remains / "model.onnx").write_text("half", encoding="utf-8")
+    write_tiny_bundle(copy, name="second")
+    assert Bundle.open(copy).manifest.name == "second"
+    assert [p.name for p in copy.parent.iterdir()] == ["copy"]
+
+
+def test_the_old_bundle_stays_until_another_has_its_place(copy: Path) -> None:
+    def build(folder: Path) -> BundleManifest:
+        raise KeyboardInterrupt
+
+    old = copy.rename(copy.with_name(".copy.99999999.old"))  # no process has that number
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(copy, build)
+    copy.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(copy, build)
+    Bundle.open(old)
+    write_tiny_bundle(copy)
+    write_tiny_bundle(copy)
+    assert [p.name for p in copy.parent.iterdir()] == ["copy"]
 
 
 def test_a_kill_between_the_renames_is_explained(copy: Path) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from routewright.cli.bundle_names import bundle_named
 from routewright.cli.threads_option import ThreadsOption
-from routewright.config import write_text
+from routewright.config import refuse_folder, write_text
 
 
 def bench(
@@ -39,6 +39,8 @@ def bench(
     """Time the classifier against the bare graph and against separate single-task models."""
     from routewright.runtime.benchmark import BenchmarkPlan, run_benchmark
 
+    if out is not None:
+        refuse_folder(out)
     messages = Console(stderr=True, highlight=False)
     plan = BenchmarkPlan(bundle, tuple(against or ()), threads, rounds)
     result = run_benchmark(

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from routewright.cli.bundle_names import bundle_named
 from routewright.cli.threads_option import ThreadsOption
-from routewright.config import write_text
+from routewright.config import refuse_folder, write_text
 from routewright.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def evaluate(
     from routewright.cli.report_tables import print_report
     from routewright.evaluate import check_gates, open_target, parse_gate, view_of
 
+    if out is not None:
+        refuse_folder(out)
     gates = [parse_gate(text) for text in gate or []]
     types = split_names(only_types)
     spec = data_spec(data, label_map, limit)

@@ -82,9 +82,10 @@ def read_hub(
     datasets = _import_datasets()
     import httpx
 
+    errors = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
     try:
         data = datasets.load_dataset(hub_id, config_name, split=split, revision=revision)
-    except (OSError, ValueError, RuntimeError, httpx.HTTPError) as exc:
+    except (*errors, httpx.HTTPError) as exc:
         reason = f"{type(exc).__name__}: {exc}".splitlines()[0][:200]
         raise DataError(
             f"hub data set {hub_id} cannot be loaded ({reason}); check name and network, "

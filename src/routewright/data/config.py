@@ -55,7 +55,8 @@ class DataSpec:
     null, a sequence row is dropped, and a span is removed from its row."""
     keep: Mapping[str, Sequence[Scalar]] = field(default_factory=dict)
     """Column to the values it must have; a row that differs in one of them is left out. The
-    column ``label`` means the label before `label_map`; null means the column is absent."""
+    column ``label`` means the label before `label_map`; null means the column is absent
+    or, as in CSV, empty."""
     drop: Mapping[str, Sequence[Scalar]] = field(default_factory=dict)
     """Column to the values it must not have, for example ``quality: [noisy]``."""
     limit: int | None = None

@@ -17,8 +17,8 @@ class LeakReport:
     num_train: int
     num_test: int
     num_near_duplicates: int
-    """Test examples with a near duplicate (Jaccard >= 0.8) among the training examples; a
-    warning: published splits often have some."""
+    """Test examples that a near duplicate (Jaccard >= 0.8), or a chain of them, links to the
+    training examples; a warning: published splits often have some."""
 
 
 def check_leaks(

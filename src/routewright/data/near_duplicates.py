@@ -12,7 +12,7 @@ https://doi.org/10.1109/SEQUEN.1997.666900; banding as in Leskovec, Rajaraman an
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from routewright.data.examples import normalise
 
 UInt64Array = npt.NDArray[np.uint64]
 UInt32Array = npt.NDArray[np.uint32]
+IntArray = npt.NDArray[np.intp]
 
 NGRAM = 5
 # 21 bands of 6: a pair at Jaccard 0.8 meets in a band with probability 0.998, at 0.5 with 0.28.
@@ -58,8 +59,9 @@ class DisjointSets:
 def cluster_near_duplicates(texts: Sequence[str], *, threshold: float = 0.8) -> list[int]:
     """For each text the index of the first text of its cluster.
 
-    Similarity chains: a text joins the cluster of any text it is near to. A pair near the
-    threshold is missed with a probability of about 0.002.
+    Similarity chains: a text joins the cluster of any text it is near to, so the ends of a
+    chain need not be near each other. A pair near the threshold is missed with a probability of
+    about 0.002.
 
     Args:
         texts: raw; compared as `normalise` gives them.
@@ -72,17 +74,15 @@ def cluster_near_duplicates(texts: Sequence[str], *, threshold: float = 0.8) -> 
     if not 0.6 <= threshold <= 1:
         raise ValueError(f"threshold must be in [0.6, 1], got {threshold}")
     normalised = [normalise(text) for text in texts]
-    sets = DisjointSets(len(texts))
     first_of: dict[str, int] = {}
     for i, text in enumerate(normalised):
-        sets.union(first_of.setdefault(text, i), i)
-    distinct = sorted(first_of.values())
-    if len(distinct) > 1:
-        signatures_NP = minhash_signatures([normalised[i] for i in distinct])
-        for bucket in _buckets(signatures_NP):
-            members = [distinct[i] for i in bucket]
-            _link(members, signatures_NP[bucket], normalised, sets, threshold)
-    return sets.roots()
+        first_of.setdefault(text, i)
+    if not first_of:
+        return []
+    roots = _Linker(list(first_of), threshold).roots()
+    firsts = list(first_of.values())
+    cluster_of = {text: firsts[root] for text, root in zip(first_of, roots, strict=True)}
+    return [cluster_of[text] for text in normalised]
 
 
 def jaccard(first: str, second: str) -> float:
@@ -131,36 +131,60 @@ def _ngrams(text: str) -> UInt64Array:
     return hashes
 
 
-def _buckets(signatures_NP: UInt32Array) -> Iterator[list[int]]:
+def _buckets(signatures_NP: UInt32Array, band: int) -> Iterator[list[int]]:
     """Rows that agree in a whole band, at least two at a time."""
-    for band in range(NUM_BANDS):
-        columns = signatures_NP[:, band * BAND_SIZE : (band + 1) * BAND_SIZE]
-        rows_of: dict[bytes, list[int]] = defaultdict(list)
-        for row, values in enumerate(np.ascontiguousarray(columns)):
-            rows_of[values.tobytes()].append(row)
-        yield from (rows for rows in rows_of.values() if len(rows) > 1)
+    columns = signatures_NP[:, band * BAND_SIZE : (band + 1) * BAND_SIZE]
+    rows_of: dict[bytes, list[int]] = defaultdict(list)
+    for row, values in enumerate(np.ascontiguousarray(columns)):
+        rows_of[values.tobytes()].append(row)
+    yield from (rows for rows in rows_of.values() if len(rows) > 1)
 
 
-def _link(
-    members: Sequence[int],
-    signatures_NP: UInt32Array,
-    normalised: Sequence[str],
-    sets: DisjointSets,
-    threshold: float,
-) -> None:
-    """Join each member to the first text of its bucket that it is a near duplicate of."""
-    leaders = [0]  # positions in the bucket, one for each cluster seen in it
-    for position in range(1, len(members)):
-        member = members[position]
-        roots = {sets.find(members[leader]) for leader in leaders}
-        if sets.find(member) in roots:
-            continue
-        estimates = (signatures_NP[leaders] == signatures_NP[position]).mean(axis=1)
-        likely = np.flatnonzero(estimates >= threshold - _ESTIMATE_SLACK)
-        candidates: Iterable[int] = (leaders[i] for i in likely[np.argsort(-estimates[likely])])
-        for leader in candidates:
-            if jaccard(normalised[members[leader]], normalised[member]) >= threshold:
-                sets.union(members[leader], member)
-                break
-        else:
-            leaders.append(position)
+class _Linker:
+    """Joins near duplicates among distinct normalised texts, bucket by bucket."""
+
+    def __init__(self, texts: Sequence[str], threshold: float) -> None:
+        self._texts = texts
+        self._threshold = threshold
+        self._signatures_NP = minhash_signatures(texts)
+        self._sets = DisjointSets(len(texts))
+
+    def roots(self) -> list[int]:
+        """For each text the first one of its cluster."""
+        for band in range(NUM_BANDS):
+            for bucket in _buckets(self._signatures_NP, band):
+                self._link(bucket, band)
+        return self._sets.roots()
+
+    def _link(self, bucket: list[int], band: int) -> None:
+        """Join each text of a bucket with all earlier ones that it is a near duplicate of.
+
+        One text of each set is asked first. Thousands of near-equal texts are then a single
+        set before they are compared with one another, and members of one set never are.
+        """
+        rows = np.array(bucket)
+        roots = np.array([self._sets.find(row) for row in bucket])
+        leads = np.zeros(len(bucket), dtype=bool)
+        if (roots == roots[0]).all():
+            return
+        for i in range(1, len(bucket)):
+            leads[i - 1] = not (roots[leads] == roots[i - 1]).any()
+            for asked in (leads[:i], ~leads[:i]):
+                others = np.flatnonzero(asked & (roots[:i] != roots[i]))
+                for j in others[self._likely(rows[others], bucket[i], band)]:
+                    if roots[j] != roots[i] and self._is_near(bucket[j], bucket[i]):
+                        self._sets.union(bucket[j], bucket[i])
+                        joined = (roots == roots[j]) | (roots == roots[i])
+                        roots[joined] = self._sets.find(bucket[i])
+
+    def _likely(self, others: IntArray, row: int, band: int) -> IntArray:
+        """Positions in `others` of what may be near `row`, the most similar first."""
+        agree_NP = self._signatures_NP[others] == self._signatures_NP[row]
+        # A pair that shares an earlier band was verified there.
+        earlier = agree_NP[:, : band * BAND_SIZE].reshape(len(others), band, BAND_SIZE)
+        estimates = agree_NP.mean(axis=1) * ~earlier.all(axis=2).any(axis=1)
+        likely = np.flatnonzero(estimates >= self._threshold - _ESTIMATE_SLACK)
+        return likely[np.argsort(-estimates[likely])]
+
+    def _is_near(self, first: int, second: int) -> bool:
+        return jaccard(self._texts[first], self._texts[second]) >= self._threshold

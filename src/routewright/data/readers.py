@@ -17,7 +17,16 @@ from routewright.data.columns import (
 )
 from routewright.data.config import DataSpec
 from routewright.data.examples import Example, SequenceExample, TokenExample
-from routewright.data.rows import OnError, Row, at_row, read_lines, read_rows, stop
+from routewright.data.rows import (
+    OnError,
+    Row,
+    at_row,
+    exists,
+    is_folder,
+    read_lines,
+    read_rows,
+    stop,
+)
 from routewright.data.selection import check_columns, matches, rename, take_sample
 from routewright.data.sources import SOURCES, PublicSource
 from routewright.errors import DataError
@@ -100,7 +109,7 @@ def read_texts(path: Path, *, text_column: str = "text") -> Iterator[str]:
         DataError: as for `read_examples`.
     """
     if path.name.lower().endswith((".txt", ".txt.gz")):
-        if not path.exists():
+        if not exists(path):
             raise DataError("no such file; check the path", path=path)
         for _, line in read_lines(path):
             if line.strip():
@@ -203,13 +212,13 @@ def _origins(spec: DataSpec, root: Path, on_error: OnError) -> Iterator[Origin]:
         return
     if spec.path is not None:
         path = root / spec.path
-        if path.is_dir():
+        if is_folder(path):
             yield path, read_dataset_folder(path, split=spec.split)
         else:
             yield path, read_rows(path, on_error)
         return
     hub_id = spec.hub or ""
-    if (root / hub_id).is_dir():
+    if is_folder(root / hub_id):
         yield (
             root / hub_id,
             read_dataset_folder(root / hub_id, config_name=spec.config_name, split=spec.split),
@@ -233,7 +242,7 @@ def _source_origins(
             )
         if local is None:
             yield _hub_origin(source, config, split, spec.revision)
-        elif local.is_dir():
+        elif is_folder(local):
             yield from _folder_origins(local, source, config, split, on_error)
         else:
             yield local, read_rows(local, on_error)
@@ -264,7 +273,7 @@ def _folder_origins(
         if files := sorted(folder.glob(pattern)):
             yield from ((file, read_rows(file, on_error)) for file in files)
             return
-    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+    if exists(folder / "dataset_dict.json") or exists(folder / "state.json"):
         yield folder, read_dataset_folder(folder, split=split)
         return
     raise DataError(

@@ -7,6 +7,7 @@ Knows file formats and nothing of texts and labels. Lines count from 1; formats 
 import csv
 import gzip
 import json
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -39,9 +40,9 @@ def read_rows(path: Path, on_error: OnError = stop) -> Iterator[tuple[int, Row]]
     Raises:
         DataError: the file is missing, damaged or of an unknown kind, with file and line.
     """
-    if path.is_dir():
+    if is_folder(path):
         return read_dataset_folder(path)
-    if not path.exists():
+    if not exists(path):
         raise DataError("no such file; check the path", path=path)
     name = path.name.lower().removesuffix(".gz")
     if path.name.lower().endswith(".parquet"):
@@ -52,6 +53,37 @@ def read_rows(path: Path, on_error: OnError = stop) -> Iterator[tuple[int, Row]]
     raise DataError(
         f"unknown kind of file; known endings: {', '.join(ROW_SUFFIXES)}", path=path
     )
+
+
+def exists(path: Path) -> bool:
+    """Whether a file or folder has this name.
+
+    Raises:
+        DataError: the system cannot tell, for example of what is in an unreadable folder.
+    """
+    return _mode(path) is not None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder has this name.
+
+    Raises:
+        DataError: the system cannot tell, for example of what is in an unreadable folder.
+    """
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _mode(path: Path) -> int | None:
+    # Not `Path.exists`, which lets every OSError but a few out.
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character
+        return None
+    except OSError as exc:
+        raise DataError(
+            f"cannot be read: {exc.strerror}; check path and rights", path=path
+        ) from exc
 
 
 def at_row(message: str, path: Path | str, line: int) -> DataError:

@@ -42,7 +42,8 @@ def check_columns(spec: DataSpec, examples: Sequence[Example]) -> None:
                     path=spec.origin,
                 )
             found = {_comparable(_value(example, column)) for example in examples}
-            for value in sorted({str(_comparable(v)) for v in values if v is not None} - found):
+            wanted = {c for v in values if (c := _comparable(v)) is not None}
+            for value in sorted(wanted - found):
                 logger.warning(
                     "data=%s %s: no row has %s %r; quote yes and no, which YAML reads as true "
                     "and false",
@@ -116,11 +117,12 @@ def _value(example: Example, column: str) -> object:
     return example.meta.get(column)
 
 
-def _comparable(value: object) -> object:
+def _comparable(value: object) -> str | None:
     """A value as CSV would spell it, so that 1 in a recipe finds ``1`` in a CSV file.
 
+    None is what CSV can only write as an empty field, so that null in a recipe finds it.
     Of true and false there are several spellings: pandas and Excel write ``True`` and ``TRUE``.
     """
     if isinstance(value, bool) or str(value) in ("True", "False", "TRUE", "FALSE"):
         return str(value).lower()
-    return value if value is None else str(value)
+    return None if value in (None, "") else str(value)

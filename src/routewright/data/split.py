@@ -68,7 +68,7 @@ def split_examples(
         examples: of one data set.
         fractions: shares of train, validation and test that sum to 1; 0 leaves a part empty.
         group_by: meta column whose equal values stay in one part, for example
-            ``template_id``; examples without a value are free.
+            ``template_id``; examples without a value, or with an empty one, are free.
         seed: of the order in which components are dealt out.
         near_duplicates: kept in one part, dropped but for the first, or not looked for.
 
@@ -152,12 +152,13 @@ def _components(
     for i, example in enumerate(examples):
         sets.union(clusters[i], i)
         group = example.meta.get(group_by) if group_by is not None else None
-        if group is not None:
+        if group not in (None, ""):  # CSV has no other way to write none
             sets.union(first_of.setdefault(str(group), i), i)
     if group_by is not None and not first_of:
         known = sorted({column for example in examples for column in example.meta})
         raise DataError(
-            f"no row has a column {group_by!r} to group by; known: {', '.join(known) or 'none'}"
+            f"no row has a value in column {group_by!r} to group by; known columns: "
+            f"{', '.join(known) or 'none'}"
         )
     members: dict[int, list[int]] = defaultdict(list)
     for i, root in enumerate(sets.roots()):

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
+import datasets
 import pytest
 
 from routewright.config import parse
@@ -328,3 +329,34 @@ def test_one_label_for_all_rows_must_be_known_and_cannot_serve_a_token_task(
         read(path, "token", label="benign")
     with pytest.raises(ConfigError, match="leave label_map out"):
         parse(DataSpec, {"path": "x", "label": "a", "label_map": {"b": "c"}}, source="x")
+
+
+@pytest.mark.parametrize("none", [None, ""])
+def test_null_in_a_filter_finds_the_empty_fields_of_csv(
+    tmp_path: Path, none: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "x.csv").write_text("text,label,note\na,x,\nb,x,odd\n", encoding="utf-8")
+    spec = DataSpec(path="x.csv", drop={"note": [none]})
+    assert [e.text for e in read_examples(spec, "sequence", root=tmp_path)] == ["b"]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("origin", ["path", "hub"])
+def test_a_name_that_the_system_refuses_gives_one_clear_line(
+    tmp_path: Path, origin: str
+) -> None:
+    spec = parse(DataSpec, {origin: "x" * 300}, source="recipe")
+    with pytest.raises(DataError, match=r"x: cannot be read: File name too long; check path"):
+        read_examples(spec, "sequence", root=tmp_path)
+
+
+def test_a_hub_set_that_cannot_be_made_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise datasets.exceptions.DatasetGenerationError("while generating\nmore")
+
+    monkeypatch.setattr(datasets, "load_dataset", broken)
+    with pytest.raises(DataError, match=r"no/such cannot be loaded \(DatasetGen") as caught:
+        read_examples(DataSpec(hub="no/such"), "sequence", root=tmp_path)
+    assert "\n" not in str(caught.value)

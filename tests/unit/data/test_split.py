@@ -2,6 +2,7 @@
 
 # ruff: noqa: S311 - random texts, not secrets
 
+import itertools
 import random
 from collections import Counter
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routewright.data import near_duplicates
 from routewright.data.examples import Example, SequenceExample, TokenExample, normalise
 from routewright.data.leaks import check_leaks
 from routewright.data.near_duplicates import (
@@ -25,6 +27,13 @@ from routewright.labels import Span
 
 def words(rng: random.Random, num: int) -> str:
     return " ".join("".join(rng.choices("abcdefghijklmno", k=6)) for _ in range(num))
+
+
+def with_new_words(rng: random.Random, text: str, num: int) -> str:
+    changed = text.split()
+    for place in rng.sample(range(len(changed)), num):
+        changed[place] = words(rng, 1)
+    return " ".join(changed)
 
 
 def some_examples(num: int, seed: int = 0) -> list[Example]:
@@ -69,6 +78,40 @@ def test_near_duplicates_are_found_and_far_texts_are_not() -> None:
     assert clusters == [*range(300), *range(300)]
     half = [text[:140] + words(rng, 20) for text in base]
     assert cluster_near_duplicates(base + half) == list(range(600))
+
+
+def test_clusters_chain_as_if_every_pair_had_been_compared() -> None:
+    rng = random.Random(0)
+    texts = []
+    for _ in range(6):
+        texts.append(words(rng, 40))
+        for _ in range(9):
+            texts.append(with_new_words(rng, texts[-1], rng.randint(1, 4)))
+    rng.shuffle(texts)
+    sets = DisjointSets(len(texts))
+    for second, first in itertools.combinations(range(len(texts)), 2):
+        if jaccard(texts[first], texts[second]) >= 0.8:
+            sets.union(first, second)
+    assert cluster_near_duplicates(texts) == sets.roots()
+
+
+def test_no_two_texts_are_verified_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    verified = Counter[frozenset[str]]()
+
+    def counted(first: str, second: str) -> float:
+        verified[frozenset((first, second))] += 1
+        return jaccard(first, second)
+
+    monkeypatch.setattr(near_duplicates, "jaccard", counted)
+    rng = random.Random(0)
+    base = words(rng, 60)
+    just_too_far = [with_new_words(rng, base, 4) for _ in range(40)]
+    cluster_near_duplicates(just_too_far)
+    assert max(verified.values()) == 1
+    verified.clear()
+    near_equal = [with_new_words(rng, base, 1) for _ in range(200)]
+    assert set(cluster_near_duplicates(near_equal)) == {0}
+    assert verified.total() == 199
 
 
 def test_disjoint_sets_root_at_the_smallest_member() -> None:
@@ -126,6 +169,19 @@ def test_groups_stay_together_and_shares_hold_roughly() -> None:
     assert abs(split.report.sizes["test"] - 60) <= 6
 
 
+@pytest.mark.parametrize("blank", [None, ""])
+def test_examples_without_a_group_are_free(blank: str | None) -> None:
+    rng = random.Random(0)
+    examples: list[Example] = [
+        SequenceExample(words(rng, 12), "a", {"author": "ann" if i < 4 else blank})
+        for i in range(40)
+    ]
+    report = split_examples(examples, group_by="author", seed=0).report
+    assert (report.num_components, report.largest_component) == (37, 4)
+    with pytest.raises(DataError, match="no row has a value in column 'author' to group by"):
+        split_examples(examples[4:], group_by="author", seed=0)
+
+
 def test_near_duplicates_stay_together_or_are_dropped() -> None:
     rng = random.Random(5)
     base = [words(rng, 30) for _ in range(100)]
@@ -165,7 +221,7 @@ def test_impossible_splits_say_why() -> None:
     examples = some_examples(10)
     with pytest.raises(ConfigError, match="three shares >= 0 that sum to 1"):
         split_examples(examples, fractions=(0.5, 0.1, 0.1), seed=0)
-    with pytest.raises(DataError, match=r"no row has a column 'tmpl' to group by; known: row"):
+    with pytest.raises(DataError, match=r"no row has a value in column 'tmpl' to .*: row"):
         split_examples(examples, group_by="tmpl", seed=0)
     with pytest.raises(DataError, match="no examples are left to split"):
         split_examples([], seed=0)
