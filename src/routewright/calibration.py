@@ -237,7 +237,8 @@ def threshold_for_precision(
 
     Below it the classifier abstains. A stretch of wrong answers high up does not stop the
     search: only the whole accepted set counts. If no threshold reaches the goal, the one of
-    highest precision is taken (of several, the lowest) and `met` is False.
+    highest precision is taken (of several, the lowest) and `met` is False. Where no answer is
+    right it lies above every score and accepts nothing, which counts as precision 0.
 
     Raises:
         DataError: no examples.
@@ -247,17 +248,20 @@ def threshold_for_precision(
     points = _exact_curve(confidence_N, is_correct_N)
     correct_G = points.true_positives_RG[0]
     precision_G = correct_G / (correct_G + points.false_positives_RG[0])
-    enough_G = precision_G >= min(goal, precision_G.max())
-    index = int(np.flatnonzero(enough_G)[-1])
+    # Of thresholds that are all wrong the lowest would accept everything.
+    is_right_G = (precision_G >= min(goal, precision_G.max())) & (correct_G > 0)
+    index = int(np.flatnonzero(is_right_G)[-1]) if is_right_G.any() else -1
+    num_correct = int(correct_G[index]) if index >= 0 else 0
     num_accepted = _num_accepted(points, index)
+    achieved = num_correct / num_accepted if num_accepted else 0.0
     return OperatingPoint(
         metric="precision",
         goal=goal,
         threshold=_threshold(points, index),
-        achieved=float(precision_G[index]),
-        bound=lower_bound(int(correct_G[index]), num_accepted),
+        achieved=achieved,
+        bound=lower_bound(num_correct, num_accepted),
         num_examples=num_accepted,
-        met=bool(precision_G[index] >= goal),
+        met=achieved >= goal,
         coverage=num_accepted / len(confidence_N),
     )
 

@@ -168,6 +168,14 @@ def test_a_threshold_that_accepts_nothing_does_so_in_float32_too() -> None:
     assert point.bound == pytest.approx(0.95)
 
 
+def test_where_no_answer_is_right_a_precision_threshold_accepts_nothing() -> None:
+    scores = np.array([0.01, 0.02, 0.3, 0.6])
+    point = threshold_for_precision(scores, np.zeros(4, bool), 0.9)
+    assert not (scores.astype(np.float32) >= np.float32(point.threshold)).any()
+    assert (point.achieved, point.bound, point.num_examples, point.coverage) == (0, 0, 0, 0)
+    assert not point.met
+
+
 def test_a_rate_without_examples_is_refused() -> None:
     scores = np.array([0.2, 0.4])
     with pytest.raises(DataError, match="negative examples"):

@@ -2,13 +2,17 @@
 
 import json
 import sys
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tests.tiny import write_tiny_bundle
 
 from routewright.bundle import Bundle
+from routewright.cli.comparison_table import comparison_table
 from routewright.compare import Comparison, MeasurementRequest, compare, run
 from routewright.compare.worker import is_deterministic, spread
 from routewright.decoding import FloatArray
@@ -64,6 +68,38 @@ def test_a_measurement_holds_what_a_choice_needs(comparison: Comparison) -> None
     assert measured.deterministic
     assert measured.confidence_right is not None
     json.dumps(comparison.to_dict(), allow_nan=False)
+
+
+def test_the_table_says_what_the_training_of_a_run_took(comparison: Comparison) -> None:
+    first, second = comparison.targets
+    trained = replace(first, train_s=3661.4, train_peak_memory_bytes=1_234_000_000)
+    console = Console(file=StringIO(), width=200)
+    console.print(comparison_table(replace(comparison, targets=[trained, second])))
+    assert isinstance(console.file, StringIO)
+    rows = {
+        cells[0]: cells[1:]
+        for line in console.file.getvalue().splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("\u2502").split("\u2502")]) == 3
+    }
+    assert rows["training time (s)"] == ["3,661", "-"]
+    assert rows["training peak memory (MB)"] == ["1,234", "-"]
+
+
+def test_targets_are_compared_under_the_view_that_was_asked_for(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    path = tmp_path / "numbers.jsonl"
+    spans = [{"start": 5, "end": 7, "label": "COUNT"}, {"start": 8, "end": 11, "label": "X"}]
+    path.write_text(json.dumps({"text": "call 12 now", "spans": spans}) + "\n", "utf-8")
+    request = MeasurementRequest(
+        target="", task="entities", data=str(path), label_map={"COUNT": "NUMBER", "X": None}
+    )
+    for view in ({"only_types": ["NUMBER"]}, {"coarse": True}):
+        found = compare([tiny_bundle.path], replace(request, **view))
+        assert found.targets[0].metrics["span_f1"].value == 1.0
+        assert found.to_dict().items() >= view.items()
+    with pytest.raises(BundleError, match="--only-types: entities has no type 'WHO'"):
+        compare([tiny_bundle.path], replace(request, only_types=["WHO"]))
 
 
 def test_memory_is_that_of_the_measuring_process_alone(comparison: Comparison) -> None:

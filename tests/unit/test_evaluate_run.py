@@ -1,6 +1,7 @@
 """Evaluation of a training run: the torch model behind the classifier that serves."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks = tuple(task.resolve(name) for name, task in parsed.tasks.items())
     model, saved, encoder = new_model(parsed, tasks)
     save_model(run, model, saved, encoder.tokenizer.to_str())
+    run.record({"train_s": 61.5, "peak_memory_bytes": 5_000_000})
     return folder / "run"
 
 
@@ -62,6 +64,18 @@ def test_adapters_and_heads_are_what_training_changed(run_folder: Path) -> None:
     assert 0 < target.num_trained_parameters < 10_000
 
 
+def test_what_training_took_is_read_from_the_record_of_the_run(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    target = open_target(run_folder)
+    assert (target.train_s, target.train_peak_memory_bytes) == (61.5, 5_000_000)
+    unrecorded = tmp_path / "run"
+    shutil.copytree(run_folder, unrecorded)
+    (unrecorded / "run.json").unlink()
+    target = open_target(unrecorded)
+    assert (target.train_s, target.train_peak_memory_bytes) == (None, None)
+
+
 @pytest.mark.integration
 def test_runs_can_be_compared(run_folder: Path) -> None:
     data = str(run_folder.parent / "data" / "topic" / "test.jsonl")
@@ -70,6 +84,7 @@ def test_runs_can_be_compared(run_folder: Path) -> None:
     assert measured.kind == "run"
     assert measured.deterministic
     assert measured.num_trained_parameters
+    assert (measured.train_s, measured.train_peak_memory_bytes) == (61.5, 5_000_000)
 
 
 def test_a_run_answers_in_fp32_only(run_folder: Path) -> None:

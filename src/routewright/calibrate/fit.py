@@ -23,6 +23,7 @@ from routewright.confidence import fit_confidence
 from routewright.data.examples import Example, SequenceExample, TokenExample
 from routewright.errors import ConfigError, DataError, TaskError
 from routewright.labels import Span, encode_bio
+from routewright.metrics.matching import num_overlapped
 from routewright.runtime.classifier import Classifier
 from routewright.runtime.heads import Head, RawOutput
 from routewright.tasks import Task
@@ -34,6 +35,10 @@ _MIN_PROBABILITY = 1e-12
 _LOST_BY_MIN_SCORE = 0.005
 """Share of the right entities of the validation data that a lowest score may cost."""
 _HIGHEST_MIN_SCORE = 0.5
+_FEWEST_RIGHT = int(1 / _LOST_BY_MIN_SCORE)
+"""Right entities a lowest score needs; among fewer that share is less than one of them."""
+FEW_ROWS = 100
+"""Below this a share is uncertain by ten points and more."""
 
 
 def calibrate(
@@ -47,7 +52,8 @@ def calibrate(
     """Fit temperature and, with a target, the threshold of one task.
 
     Args:
-        classifier: its own calibration is not looked at.
+        classifier: of its own calibration only the lowest score of entities counts, and that
+            where the examples are too few for another.
         task: name of the task.
         examples: validation rows of that task.
         target: the operating point to reach; None leaves the threshold open.
@@ -67,7 +73,11 @@ def calibrate(
 def fit_calibration(
     head: Head, raws: Sequence[RawOutput], examples: Sequence[Example], target: Target | None
 ) -> TaskCalibration:
-    """Like `calibrate`, on what the model already gave for the examples, in their order."""
+    """Like `calibrate`, on what the model already gave for the examples, in their order.
+
+    Of a head's calibration the lowest score of entities counts as it does there; its second
+    look counts where entities must be found, as it does in serving.
+    """
     task = head.task
     if target is not None:
         check_target(target, task)
@@ -110,10 +120,10 @@ def check_rows(target: Target, task: Task, examples: Sequence[Example]) -> None:
     if task.kind == "token":
         needed = "entities"
         found = any(isinstance(e, TokenExample) and e.spans for e in examples)
-    elif task.positive is None or target.metric == "precision":
+    elif task.positive is None:
         return
     else:
-        of_positive = target.metric == "recall"
+        of_positive = target.metric != "fpr"
         needed = f"rows {'' if of_positive else 'not '}labelled {task.positive}"
         labels = [e.label for e in examples if isinstance(e, SequenceExample)]
         found = any((label == task.positive) == of_positive for label in labels)
@@ -124,12 +134,30 @@ def check_rows(target: Target, task: Task, examples: Sequence[Example]) -> None:
         )
 
 
+def few_rows(task: Task, examples: Sequence[Example]) -> str | None:
+    """What there is less of than `FEW_ROWS`, too little for values that hold elsewhere.
+
+    Returns:
+        For example ``12 rows, 4 labelled attack``; None where there is enough of everything.
+    """
+    counts = {"rows": len(examples)}
+    if task.kind == "token":
+        spans = [e.spans for e in examples if isinstance(e, TokenExample)]
+        counts["entities"] = sum(map(len, spans))
+    elif task.positive is not None:
+        labels = [e.label for e in examples if isinstance(e, SequenceExample)]
+        counts[f"labelled {task.positive}"] = labels.count(task.positive)
+        counts[f"not labelled {task.positive}"] = len(labels) - labels.count(task.positive)
+    few = [f"{count} {what}" for what, count in counts.items() if count < FEW_ROWS]
+    return ", ".join(few) or None
+
+
 def _head(classifier: Classifier, task: str) -> Head:
     if task not in classifier.heads:
         known = ", ".join(classifier.heads)
         raise TaskError(f"this model has no task {task!r}; it has: {known}")
     head = classifier.heads[task]
-    return Head(head.task, TaskCalibration(), head.decoder)
+    return replace(head, calibration=TaskCalibration(min_score=head.calibration.min_score))
 
 
 def _label_ids(task: Task, examples: Sequence[Example]) -> np.ndarray:
@@ -216,12 +244,15 @@ def _fit_token(
     temperature = fit_temperature(np.concatenate(logits), np.concatenate(tags))
     if target is None:
         calibration = TaskCalibration(temperature=temperature)
+        # Before the second look: serving drops what scores less before it looks.
         min_score = _min_score(Head(head.task, calibration, head.decoder), raws, examples)
+        if min_score is None:
+            min_score = head.calibration.min_score
         return replace(calibration, min_score=min_score)
 
     def decode(threshold: float) -> list[list[Span]]:
         calibration = TaskCalibration(temperature=temperature, threshold=threshold)
-        decoding = Head(head.task, calibration, head.decoder)
+        decoding = replace(head, calibration=calibration)
         return [decoding.spans(r, e.text) for r, e in zip(raws, examples, strict=True)]
 
     point = _recall_point(decode, examples, target.goal)
@@ -232,8 +263,8 @@ def _fit_token(
 
 def _min_score(
     head: Head, raws: Sequence[RawOutput], examples: Sequence[TokenExample]
-) -> float:
-    """The score below which an entity is hardly ever right.
+) -> float | None:
+    """The score below which an entity is hardly ever right; None with too few right ones.
 
     Validation texts are full of entities; in ordinary prompts, which have few, nearly all that
     a head finds hesitantly is wrong.
@@ -245,8 +276,8 @@ def _min_score(
         if any((span.start, span.end, span.label) == (s.start, s.end, s.label)
                for s in example.spans)
     ]  # fmt: skip
-    if not right:
-        return 0.0
+    if len(right) < _FEWEST_RIGHT:
+        return None
     return min(float(np.quantile(right, _LOST_BY_MIN_SCORE)), _HIGHEST_MIN_SCORE)
 
 
@@ -255,11 +286,11 @@ def _recall_point(
 ) -> OperatingPoint:
     """The highest threshold found at which enough true entities are found.
 
-    An entity is found when a predicted span of its type shares a character with it: for
-    redaction a wrong border is a blemish, a missed entity a leak. Recall mostly falls as the
-    threshold rises, but near 0 entities of wrong types crowd out right ones; so a grid of log
-    odds comes first, then bisection above the best grid point. If none reaches the goal, the
-    threshold of the highest recall is taken (of several, the highest) and `met` is False.
+    The recall is the ``overlap_recall`` of `routewright.metrics.spans`, of what serving finds:
+    second look included. It mostly falls as the threshold rises, but near 0 entities of wrong
+    types crowd out right ones; so a grid of log odds comes first, then bisection above the best
+    grid point. If none reaches the goal, the threshold of the highest recall is taken (of
+    several, the highest) and `met` is False.
     """
     num_entities = sum(len(example.spans) for example in examples)
 
@@ -296,7 +327,6 @@ def _from_log_odds(value: float) -> float:
 
 def _num_found(predicted: Sequence[Sequence[Span]], examples: Sequence[TokenExample]) -> int:
     return sum(
-        any(span.label == other.label and span.overlaps(other) for other in spans)
+        num_overlapped(example.spans, spans)
         for spans, example in zip(predicted, examples, strict=True)
-        for span in example.spans
     )

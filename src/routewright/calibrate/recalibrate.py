@@ -12,7 +12,7 @@ from routewright.bundle import (
     rewrite_bundle,
 )
 from routewright.calibrate.fit import calibrate
-from routewright.calibrate.section import with_calibration
+from routewright.calibrate.section import read_reports, with_calibration
 from routewright.calibration import Target, TaskCalibration
 from routewright.data.examples import Example
 from routewright.errors import BundleError
@@ -67,7 +67,10 @@ def recalibrate(
     contents = {CALIBRATION_FILE: json.dumps(plain, indent=1) + "\n"}
     card = path / CARD_FILE
     if card.is_file():
-        contents[CARD_FILE] = with_calibration(card.read_text(encoding="utf-8"), calibrations)
+        reports = read_reports(path / "reports").values()
+        contents[CARD_FILE] = with_calibration(
+            card.read_text(encoding="utf-8"), calibrations, reports
+        )
     rewrite_bundle(bundle, contents)
     return fitted
 

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from routewright.cli.bundle_names import bundle_named
 from routewright.errors import ConfigError, TaskError
@@ -40,7 +41,7 @@ def calibrate(
 ) -> None:
     """Refit one task of a bundle to your own labelled texts and write it back."""
     from routewright.bundle import Bundle
-    from routewright.calibrate import recalibrate
+    from routewright.calibrate import FEW_ROWS, few_rows, recalibrate
     from routewright.calibration import parse_target
     from routewright.cli.evaluate import data_spec
     from routewright.data.readers import read_examples
@@ -61,6 +62,12 @@ def calibrate(
         fitted = recalibrate(
             bundle, task, examples, goal, progress=lambda n: bar.advance(work, n)
         )
+    if (few := few_rows(chosen, examples)) is not None:
+        warning = (
+            f"warning: {task}: fitted on {few}; with fewer than {FEW_ROWS} these values may "
+            "not hold for other texts, calibrate again with more"
+        )
+        console.print(Text(warning, style="yellow"), soft_wrap=True)
     Console().print(_table(task, len(examples), fitted))
 
 

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from routewright.cli.bundle_names import bundle_named
+from routewright.cli.evaluate import Listed, data_spec, split_names
 from routewright.cli.threads_option import ThreadsOption
-from routewright.config import write_text
+from routewright.config import refuse_folder, write_text
 
 
 def compare(
@@ -25,6 +26,12 @@ def compare(
     ],
     task: Annotated[str, typer.Option(help="A task that all of them have.")],
     data: Annotated[Path, typer.Option(help="Labelled rows: JSONL, CSV (.gz) or Parquet.")],
+    only_types: Listed = None,
+    coarse: Annotated[bool, typer.Option("--coarse", help="Compare coarse labels.")] = False,
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OLD=NEW", help="Rename a label of the data; empty NEW drops it."),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="A stratified sample of so many rows.")
     ] = None,
@@ -40,6 +47,8 @@ def compare(
     from routewright.compare import MeasurementRequest
     from routewright.compare import compare as compare_targets
 
+    if out is not None:
+        refuse_folder(out)
     request = MeasurementRequest(
         target="",
         task=task,
@@ -47,6 +56,9 @@ def compare(
         precision=precision,
         num_threads=threads,
         limit=limit,
+        label_map=data_spec(data, label_map, limit).label_map,
+        only_types=split_names(only_types),
+        coarse=coarse,
     )
     errors = Console(stderr=True, quiet=not sys.stderr.isatty())
     comparison = compare_targets(

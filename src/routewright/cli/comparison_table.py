@@ -58,5 +58,9 @@ _ROWS: dict[str, Callable[[Measurement], str]] = {
     "trained parameters": lambda m: (
         "-" if m.num_trained_parameters is None else f"{m.num_trained_parameters:,}"
     ),
+    "training time (s)": lambda m: "-" if m.train_s is None else f"{m.train_s:,.0f}",
+    "training peak memory (MB)": lambda m: (
+        "-" if m.train_peak_memory_bytes is None else f"{m.train_peak_memory_bytes / _MB:,.0f}"
+    ),
     "deterministic": lambda m: "yes" if m.deterministic else "no",
 }

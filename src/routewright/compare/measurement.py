@@ -1,5 +1,6 @@
 """What is measured of each model in a comparison."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,6 +24,12 @@ class MeasurementRequest:
     num_threads: int | None = None
     limit: int | None = None
     """Rows of `data` to take: a seeded stratified sample, the same for every target."""
+    label_map: Mapping[str, str | None] | None = None
+    """New names of labels of `data`; null drops one."""
+    only_types: list[str] | None = None
+    """The only entity types compared; None for all."""
+    coarse: bool = False
+    """Whether labels are compared by their coarse names."""
     num_resamples: int = 1000
 
 
@@ -51,6 +58,10 @@ class Measurement:
     """On disk, as `routewright.evaluate.Target` counts it."""
     num_trained_parameters: int | None
     """Known for runs."""
+    train_s: float | None
+    """Of a run: how long training took, all resumptions together."""
+    train_peak_memory_bytes: int | None
+    """Of a run: main memory of the training process."""
     deterministic: bool
     """Whether two passes over the same texts gave bit-identical logits."""
     ece: float | None
@@ -85,6 +96,10 @@ class Comparison:
 
     task: str
     data: str
+    only_types: list[str] | None
+    """The only entity types compared; None for all."""
+    coarse: bool
+    """Whether labels were compared by their coarse names."""
     created: str
     """UTC, ISO 8601."""
     machine: dict[str, str | int | float]

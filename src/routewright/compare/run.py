@@ -56,6 +56,8 @@ def compare(
     return Comparison(
         task=request.task,
         data=request.data,
+        only_types=request.only_types,
+        coarse=request.coarse,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=describe_machine(),
         versions=library_versions(),

@@ -39,8 +39,11 @@ def measure(request: MeasurementRequest) -> Measured:
     target = open_target(
         Path(request.target), precision=request.precision, num_threads=request.num_threads
     )
-    view = view_of(target.classifier, request.task)
-    examples = load_examples(DataSpec(path=request.data, limit=request.limit), view)
+    view = view_of(
+        target.classifier, request.task, only_types=request.only_types, coarse=request.coarse
+    )
+    spec = DataSpec(path=request.data, limit=request.limit, label_map=request.label_map)
+    examples = load_examples(spec, view)
     texts = spread([e.text for e in examples], _NUM_LATENCY_TEXTS)
     latency_s = _latencies(target.classifier, request.task, texts)
     started = perf_counter()
@@ -72,6 +75,8 @@ def measure(request: MeasurementRequest) -> Measured:
         peak_memory_bytes=memory_bytes,
         size_bytes=target.size_bytes,
         num_trained_parameters=target.num_trained_parameters,
+        train_s=target.train_s,
+        train_peak_memory_bytes=target.train_peak_memory_bytes,
         deterministic=deterministic,
         ece=calibration.ece_after,
         confidence_right=calibration.confidence_right,

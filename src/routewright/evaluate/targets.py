@@ -33,6 +33,10 @@ class Target:
     calibration. Adapters of a run count without the frozen weights they belong to."""
     num_trained_parameters: int | None
     """Parameters that training changed; None where only a bundle is at hand."""
+    train_s: float | None = None
+    """How long training took, all resumptions together, as the run recorded it."""
+    train_peak_memory_bytes: int | None = None
+    """Main memory of the training process, as the run recorded it."""
 
 
 def open_target(
@@ -125,7 +129,12 @@ def _open_run(
     num_bytes = sum(p.stat().st_size for p in run.model_folder.rglob("*") if p.is_file())
     num_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     classifier = torch_classifier(model, encoder, _calibrations(run))
-    target = Target(classifier, "run", record, num_bytes, num_trained)
+    recorded = run.recorded()
+    target = Target(
+        classifier, "run", record, num_bytes, num_trained,
+        train_s=recorded.get("train_s"),
+        train_peak_memory_bytes=recorded.get("peak_memory_bytes"),
+    )  # fmt: skip
     return target, run.recipe().export.second_look
 
 

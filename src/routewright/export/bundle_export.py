@@ -27,13 +27,13 @@ from routewright.bundle import (
     transitions_to_plain,
     write_bundle,
 )
-from routewright.calibrate import check_target
+from routewright.calibrate import check_target, read_reports
 from routewright.calibration import Target, parse_target
 from routewright.config import to_plain
 from routewright.data.examples import Example
 from routewright.encoding import TextEncoder
 from routewright.errors import ConfigError
-from routewright.export.card import EXPORT_REPORT, model_card, read_reports, renewed_card
+from routewright.export.card import EXPORT_REPORT, model_card, renewed_card
 from routewright.export.golden import GOLDEN_TEXTS, record_golden
 from routewright.export.graph import write_onnx
 from routewright.export.int8 import Judgement, judge, loss_points, pick_int8
@@ -77,7 +77,10 @@ class _Job:
     def judge(self, graph: Path) -> Judgement:
         """Score and calibrate a graph on the validation rows."""
         backend = OnnxBackend(graph)
-        return judge(self.model, self.encoder, backend, self.validation, self.targets)
+        return judge(
+            self.model, self.encoder, backend, self.validation, self.targets,
+            self.recipe.export.second_look,
+        )  # fmt: skip
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from routewright.bundle import Bundle, BundleManifest, Calibrations
@@ -37,24 +36,11 @@ def model_card(
         _tasks(manifest.tasks),
         _validation(record),
         _tests(reports),
-        f"## Calibration\n\n{calibration_section(calibrations)}",
+        f"## Calibration\n\n{calibration_section(calibrations, reports.values())}",
         _training(record),
         _limits(manifest),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
-
-
-def read_reports(folder: Path) -> dict[str, dict[str, Any]]:
-    """Evaluation reports in a folder by file name; files that are none are left out."""
-    reports = {}
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            continue
-        if isinstance(content, dict) and {"task", "metrics", "num_examples"} <= set(content):
-            reports[path.name] = content
-    return reports
 
 
 def renewed_card(bundle: Bundle, reports: Mapping[str, Mapping[str, Any]]) -> str:

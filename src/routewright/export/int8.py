@@ -19,6 +19,7 @@ from routewright.metrics import sequence_report, span_report
 from routewright.runtime.backend import Backend
 from routewright.runtime.classifier import Classifier
 from routewright.runtime.heads import Head, RawOutput
+from routewright.second_look import SecondLookSettings
 from routewright.tasks import Task
 from routewright.train.modeling import MultiTaskModel
 
@@ -38,10 +39,12 @@ def judge(
     backend: Backend,
     validation: Mapping[str, Sequence[Example]],
     targets: Mapping[str, Target],
+    second_look: SecondLookSettings | None = None,
 ) -> Judgement:
     """Score and calibrate every task on its validation rows.
 
-    Metrics are taken before calibration, so that two graphs compare by their logits alone.
+    Metrics are taken before calibration and without the second look, so that two graphs compare
+    by their logits alone; a recall is fitted with it, as it will be served.
 
     Raises:
         DataError: a task without validation rows.
@@ -59,7 +62,8 @@ def judge(
         head = Head(task, TaskCalibration(), decoder)
         raws = Classifier(encoder, {name: head}, backend).raw([e.text for e in examples])
         metrics[name] = main_metric(head, raws, examples)
-        calibrations[name] = fit_calibration(head, raws, examples, targets.get(name))
+        served = head.with_second_look(second_look)
+        calibrations[name] = fit_calibration(served, raws, examples, targets.get(name))
     return Judgement(metrics, calibrations)
 
 

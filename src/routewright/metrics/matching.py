@@ -56,6 +56,15 @@ def num_type_matched(true: Sequence[Span], predicted: Sequence[Span]) -> int:
     return num_matched
 
 
+def num_overlapped(true: Sequence[Span], predicted: Sequence[Span]) -> int:
+    """True spans with which a predicted span of their type shares a character.
+
+    One predicted span may find several: for redaction a wrong border is a blemish, a missed
+    entity a leak.
+    """
+    return sum(any(p.label == t.label and p.overlaps(t) for p in predicted) for t in true)
+
+
 def pair_up(true: Sequence[Span], predicted: Sequence[Span]) -> Iterator[tuple[str, str]]:
     """Labels of the spans that share most characters, one to one; `OUTSIDE` for no partner.
 

@@ -8,7 +8,8 @@
   classes, each against the rest, leaving out classes without examples or without
   counterexamples.
 - with a positive label: recall_at_fpr_1pct, recall_at_fpr_5pct; with a threshold also
-  fpr_at_threshold, recall_at_threshold.
+  fpr_at_threshold, recall_at_threshold, precision_at_threshold (undefined where nothing is at
+  or above it) and f1_at_threshold of the positive label.
 - without a positive label but with a threshold: precision_at_threshold and
   coverage_at_threshold of the texts on which the classifier does not abstain.
 - ece: expected calibration error of the top label, 15 bins of equal width (Guo et al. 2017,
@@ -226,12 +227,18 @@ def _threshold_metrics(scores: _Scores, weights_RN: FloatArray) -> dict[str, Flo
         }
     flagged_N = scores.probabilities_NC[:, scores.positive_id] >= scores.threshold
     is_positive_N = scores.label_ids_N == scores.positive_id
-    result = {}
-    for name, group_N in (("fpr", ~is_positive_N), ("recall", is_positive_N)):
-        flagged_R = weights_RN @ (flagged_N & group_N).astype(np.float64)
-        total_R = weights_RN @ group_N.astype(np.float64)
-        result[f"{name}_at_threshold"] = ratio(flagged_R, total_R)
-    return result
+    caught_R, alarms_R, positives_R, negatives_R = (
+        weights_RN @ mask_N.astype(np.float64)
+        for mask_N in (
+            flagged_N & is_positive_N, flagged_N & ~is_positive_N, is_positive_N, ~is_positive_N
+        )
+    )  # fmt: skip
+    return {
+        "fpr_at_threshold": ratio(alarms_R, negatives_R),
+        "recall_at_threshold": ratio(caught_R, positives_R),
+        "precision_at_threshold": ratio(caught_R, caught_R + alarms_R),
+        "f1_at_threshold": _f1(caught_R, caught_R + alarms_R, positives_R),
+    }
 
 
 def _calibration_metrics(scores: _Scores, weights_RN: FloatArray) -> dict[str, FloatArray]:

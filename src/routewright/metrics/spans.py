@@ -5,6 +5,8 @@
 - partial_f1, partial_f2: boundaries only; exact ones count 1, overlapping ones 0.5
   (nervaluate's ``partial``).
 - type_f1: overlap with the right type (nervaluate's ``ent_type``).
+- overlap_recall: share of the true spans with which a predicted span of their type shares a
+  character; the recall that an operating point of a token task is fitted to.
 - token_f1, token_f2: words instead of spans. A word has the label of the span that covers most
   of it; words outside all true spans count only when predicted.
 
@@ -57,6 +59,7 @@ class _Counts(NamedTuple, Generic[Number]):
     exact: Number
     partial: Number
     type_matched: Number
+    overlapped: Number
     predicted: Number
     true: Number
     words_matched: Number
@@ -87,6 +90,7 @@ class _Document:
             exact=matching.num_exact(true, predicted),
             partial=matching.partial_credit(true, predicted),
             type_matched=matching.num_type_matched(true, predicted),
+            overlapped=matching.num_overlapped(true, predicted),
             predicted=len(predicted),
             true=len(true),
             words_matched=sum(t == p and t in types for t, p in words),
@@ -196,6 +200,7 @@ def _metrics(sums_RK: FloatArray) -> dict[str, FloatArray]:
         "partial_f1": _f_beta(sums.partial, *spans, beta=1),
         "partial_f2": _f_beta(sums.partial, *spans, beta=2),
         "type_f1": _f_beta(sums.type_matched, *spans, beta=1),
+        "overlap_recall": ratio(sums.overlapped, sums.true),
         "token_f1": _f_beta(sums.words_matched, *words, beta=1),
         "token_f2": _f_beta(sums.words_matched, *words, beta=2),
     }

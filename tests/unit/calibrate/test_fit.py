@@ -1,23 +1,33 @@
 """Calibration on a tiny bundle whose answers are known: digits are entities, x is an attack."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.tiny import write_tiny_bundle
 
-from routewright.bundle import Bundle
-from routewright.calibrate import calibrate, fit_calibration, recalibrate
+from routewright.bundle import Bundle, rewrite_bundle
+from routewright.calibrate import (
+    FEW_ROWS,
+    calibrate,
+    calibration_section,
+    few_rows,
+    fit_calibration,
+    recalibrate,
+)
 from routewright.calibration import TaskCalibration, parse_target
 from routewright.confidence import BetaCalibration
 from routewright.data.examples import SequenceExample, TokenExample
+from routewright.decoding import SpanDecoder
 from routewright.encoding import EncodedText
 from routewright.errors import BundleError, ConfigError, DataError, TaskError
 from routewright.labels import Span
 from routewright.metrics import sequence_report
 from routewright.runtime.classifier import Classifier
 from routewright.runtime.heads import Head, RawOutput
+from routewright.second_look import SecondLookSettings
 from routewright.tag_search import Transitions
 from routewright.tasks import Task
 
@@ -88,10 +98,36 @@ def test_entity_recall_is_what_the_decoder_reaches_at_the_threshold(
     assert easy.operating_point.achieved == pytest.approx(2 / 3)
 
 
+def test_entity_recall_is_of_what_serving_finds_second_look_included() -> None:
+    task = Task(name="pii", kind="token", labels=("EMAIL_ADDRESS", "PERSON"))
+    example = TokenExample("mail ann@example.com now", (Span(5, 20, "EMAIL_ADDRESS"),))
+    encoded = EncodedText([5, 6, 7], [(0, 4), (5, 20), (21, 24)], [(0, 3)])
+    blind = np.tile([1e5, 0, 0, 0, 0], (3, 1))  # at no temperature an entity
+    raws = [RawOutput(encoded, {}, {"pii": blind}, np.ones(2), 0, 0)]
+    believing = Head(task, TaskCalibration(), SpanDecoder(task.scheme))
+    target = parse_target("pii.recall=1")
+    for head, achieved in (
+        (believing, 0.0),
+        (believing.with_second_look(SecondLookSettings()), 1.0),
+    ):
+        point = fit_calibration(head, raws, [example], target).operating_point
+        assert point is not None
+        assert (point.achieved, point.met) == (achieved, achieved == 1)
+
+
+def test_a_lowest_score_stays_where_right_entities_are_too_few_for_another(
+    tmp_path: Path,
+) -> None:
+    present = TaskCalibration(min_score=0.3)
+    path = write_tiny_bundle(tmp_path / "bundle", calibrations={"entities": present}).path
+    fitted = recalibrate(path, "entities", NUMBERS)
+    assert {calibration.min_score for calibration in fitted.values()} == {0.3}
+
+
 def test_the_lowest_score_keeps_what_is_right_and_drops_what_scores_less(
     classifier: Classifier,
 ) -> None:
-    fitted = calibrate(classifier, "entities", NUMBERS)
+    fitted = calibrate(classifier, "entities", NUMBERS * 100)
     head = classifier.heads["entities"]
     [raw] = classifier.raw(["call 12 now"])
     scores = [span.score for span in head.spans(raw, "call 12 now")]
@@ -136,6 +172,13 @@ def test_precision_with_abstention_counts_only_accepted_texts(classifier: Classi
             DataError,
             "task attack: .*needs rows not labelled attack",
         ),
+        (
+            "attack",
+            ATTACKS[4:],
+            "attack.precision=0.9",
+            DataError,
+            "task attack: .*precision=0.9 needs rows labelled attack",
+        ),
         ("entities", NUMBERS[1:2], "entities.recall=0.9", DataError, "needs entities"),
         ("topic", ATTACKS, "topic.recall=0.9", ConfigError, "use precision"),
     ],
@@ -164,6 +207,42 @@ def test_a_refitted_bundle_opens_with_its_new_thresholds_and_card(tmp_path: Path
     assert again == fitted, "without a target the bundle's own goal stays"
     others = json.loads((path / "calibration.json").read_text(encoding="utf-8"))["fp32"]
     assert others["topic"]["temperature"] == 1.0
+
+
+def test_the_card_names_tasks_whose_test_results_are_of_an_earlier_calibration(
+    tmp_path: Path,
+) -> None:
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    card = f"# tiny\n\n{calibration_section({'int8': bundle.calibration('int8')})}\n"
+    reports = {
+        f"reports/{task}.test.json": json.dumps(
+            {
+                "task": task,
+                "num_examples": 9,
+                "metrics": {},
+                "model": {"precision": "int8"},
+                "calibration": {"temperature": 1.0, "threshold": None},
+            }
+        )
+        for task in ("topic", "attack", "entities")
+    }
+    path = rewrite_bundle(bundle, {"README.md": card, **reports}).path
+    recalibrate(path, "attack", ATTACKS)
+    assert "Test results of attack in this card" in (path / "README.md").read_text()
+    recalibrate(path, "entities", NUMBERS)
+    assert "Test results of attack, entities in this card" in (path / "README.md").read_text()
+
+
+def test_too_few_rows_are_counted_by_what_the_task_looks_for() -> None:
+    topic = Task(name="topic", kind="sequence", labels=("attack", "benign"))
+    detector = replace(topic, positive="attack")
+    entities = Task(name="entities", kind="token", labels=("NUMBER",))
+    assert few_rows(topic, ATTACKS) == "10 rows"
+    assert few_rows(topic, ATTACKS * 10) is None
+    assert few_rows(detector, ATTACKS * 20) == "80 labelled attack"
+    assert few_rows(detector, ATTACKS[:4] * 30) == "0 not labelled attack"
+    assert few_rows(detector, ATTACKS * FEW_ROWS) is None
+    assert few_rows(entities, NUMBERS) == "3 rows, 3 entities"
 
 
 def test_two_calibrations_of_one_bundle_at_once_both_stay(tmp_path: Path) -> None:

@@ -37,5 +37,21 @@ def test_a_new_section_replaces_the_old_one_and_nothing_else() -> None:
     assert row in renewed
 
 
+def test_results_of_the_present_calibration_and_of_other_precisions_need_no_word() -> None:
+    present = {"int8": {"attack": TaskCalibration(temperature=2.0, threshold=0.9)}}
+
+    def section(precision: str, temperature: float, threshold: float | None) -> str:
+        stated = {"temperature": temperature, "threshold": threshold}
+        model = {"precision": precision}
+        report = {"task": "attack", "model": model, "calibration": stated}
+        return calibration_section(present, [report])
+
+    plain = calibration_section(present)
+    assert section("int8", 2.0, 0.9) == section("fp32", 1.0, 0.9) == plain
+    for other in (section("int8", 2.0, 0.8), section("int8", 2.5, 0.9)):
+        assert "\n\nTest results of attack in this card" in other
+        assert "of this one.\n\n| precision" in other
+
+
 def test_a_card_without_the_section_stays_as_it_is() -> None:
     assert with_calibration("# My own words\n", {}) == "# My own words\n"

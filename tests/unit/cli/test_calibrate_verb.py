@@ -45,6 +45,25 @@ def test_the_bundle_gets_the_operating_point_and_stays_whole(
     assert calibration.operating_point.achieved == 0
 
 
+@pytest.mark.parametrize(("times", "warns"), [(1, True), (30, False)])
+def test_few_rows_are_warned_of_in_one_line(
+    times: int,
+    warns: bool,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data.write_text(data.read_text(encoding="utf-8") * times, encoding="utf-8")
+    path = write_tiny_bundle(tmp_path / "bundle").path
+    assert run(monkeypatch, path, "--task", "attack", "--data", data) == 0
+    warning = (
+        "warning: attack: fitted on 12 rows, 4 labelled attack, 8 not labelled attack; with "
+        "fewer than 100 these values may not hold for other texts, calibrate again with more\n"
+    )
+    assert capsys.readouterr().err == (warning if warns else "")
+
+
 def test_a_mismatch_of_task_and_target_is_one_line_and_changes_nothing(
     data: Path,
     tmp_path: Path,

@@ -59,6 +59,27 @@ def test_a_report_that_cannot_be_written_is_printed_all_the_same(
     assert "report.json: cannot be written" in printed.err
 
 
+@pytest.mark.parametrize("out", ["", ".", "/"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["evaluate", "--task", "t", "--data", "d"],
+        ["compare", "--task", "t", "--data", "d"],
+        ["bench"],
+    ],
+)
+def test_a_folder_in_the_place_of_the_report_is_refused_before_the_work(
+    verb: list[str],
+    out: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, *verb, "no-such-bundle", "--out", out) == 2
+    error = capsys.readouterr().err
+    assert f"{Path(out)}: cannot be written: Is a directory; name a file in it" in error
+    assert error.count("\n") == 1
+
+
 def test_the_table_shows_headline_classes_and_confusions(
     data: Path,
     tiny_bundle: Bundle,
@@ -128,6 +149,22 @@ def test_a_label_can_be_renamed_or_dropped_on_the_way_in(
     arguments = [tiny_bundle.path, "--task", "attack", "--data", data, *options]
     assert run(monkeypatch, "evaluate", *arguments) == 0
     assert json.loads(capsys.readouterr().out)["per_class"]["attack"]["support"] == 4
+
+
+def test_compare_takes_the_options_that_its_advice_names(
+    data: Path,
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data.write_text(data.read_text(encoding="utf-8").replace("benign", "fine"), "utf-8")
+    arguments = ["compare", tiny_bundle.path, "--task", "attack", "--data", data, "--json"]
+    assert run(monkeypatch, *arguments) == 2
+    assert "rename labels with --label-map OLD=NEW" in capsys.readouterr().err
+    assert run(monkeypatch, *arguments, "--label-map", "fine=benign") == 0
+    assert json.loads(capsys.readouterr().out)["targets"][0]["num_examples"] == 12
+    assert run(monkeypatch, *arguments, "--only-types", "attack") == 2
+    assert "attack is a sequence task" in capsys.readouterr().err
 
 
 def test_compare_prints_a_column_for_each_target(

@@ -125,8 +125,43 @@ def test_a_threshold_gives_the_detectors_rates() -> None:
     )
     assert result.metrics["fpr_at_threshold"].value == pytest.approx(1 / 3)
     assert result.metrics["recall_at_threshold"].value == 1.0
+    assert result.metrics["precision_at_threshold"].value == pytest.approx(2 / 3)
+    assert result.metrics["f1_at_threshold"].value == pytest.approx(4 / 5)
     assert result.metrics["recall_at_fpr_1pct"].value == 0.5
     assert result.confusion_matrix.counts == [[2, 1], [0, 2]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.3, 0.5, 0.8]))
+def test_a_detectors_metrics_at_its_threshold_equal_those_of_scikit_learn(
+    seed: int, threshold: float
+) -> None:
+    probabilities, label_ids = predictions(seed, 2)
+    result = sequence_report(
+        probabilities,
+        label_ids,
+        TWO,
+        positive="jailbreak",
+        threshold=threshold,
+        num_resamples=0,
+    )
+    flagged = probabilities[:, 1] >= threshold
+    for name in ("precision", "recall", "f1"):
+        expected = getattr(reference, f"{name}_score")(label_ids, flagged, zero_division=0)
+        assert (result.metrics[f"{name}_at_threshold"].value or 0) == pytest.approx(expected)
+
+
+def test_a_detector_that_flags_nothing_has_no_precision_and_finds_nothing() -> None:
+    result = sequence_report(
+        np.array([[0.9, 0.1], [0.8, 0.2]]),
+        np.array([0, 1]),
+        TWO,
+        positive="jailbreak",
+        threshold=0.5,
+        num_resamples=0,
+    )
+    assert result.metrics["precision_at_threshold"].value is None
+    assert result.metrics["f1_at_threshold"].value == 0.0
 
 
 def test_without_a_positive_label_a_threshold_means_abstention() -> None:

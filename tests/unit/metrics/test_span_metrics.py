@@ -139,6 +139,15 @@ def test_a_true_span_is_found_only_once() -> None:
     assert values(report)["span_precision"] == 0.5
 
 
+def test_the_recall_of_overlaps_counts_what_redaction_would_cover() -> None:
+    text = "Ann Lee, 41, lives in Oslo with Bob"
+    gold = [Span(0, 3, "PERSON"), Span(4, 7, "PERSON"), Span(9, 11, "AGE"), Span(22, 26, "GPE")]
+    predicted = [Span(0, 7, "PERSON"), Span(9, 12, "AGE"), Span(22, 26, "PERSON")]
+    report = span_report([text], [gold], [predicted], TYPES, num_resamples=0)
+    assert values(report)["overlap_recall"] == 3 / 4, "one covers two; a wrong type finds none"
+    assert values(report)["span_recall"] == 0.0
+
+
 def test_texts_without_any_span_have_no_f1() -> None:
     report = span_report(["nothing here"], [[]], [[]], TYPES, num_resamples=20)
     assert set(values(report).values()) == {None}
