@@ -7,6 +7,8 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +82,25 @@ def read_hub(
         MissingExtraError: datasets is not installed.
     """
     datasets = _import_datasets()
-    import httpx
-
     errors = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
     try:
         data = datasets.load_dataset(hub_id, config_name, split=split, revision=revision)
-    except (*errors, httpx.HTTPError) as exc:
+    except (*errors, *_network_errors()) as exc:
         reason = f"{type(exc).__name__}: {exc}".splitlines()[0][:200]
         raise DataError(
             f"hub data set {hub_id} cannot be loaded ({reason}); check name and network, "
             "or download it elsewhere and give its local path"
         ) from exc
     return _dataset_rows(data, hub_id)
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """Of the client that huggingface_hub came with: httpx2 from 2.0 on, httpx from 1.0 on.
+
+    The errors of the one before, requests, are OSErrors.
+    """
+    clients = [name for name in ("httpx2", "httpx") if find_spec(name) is not None]
+    return tuple(import_module(name).HTTPError for name in clients)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Rows to examples: columns, spans, filters, renaming, samples; errors with file and line."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
@@ -205,6 +206,8 @@ def test_an_unreachable_hub_set_says_how_to_give_a_local_path(
 ) -> None:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    # Only tests need httpx; the library that asks the hub brings another client.
+    monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(DataError, match=r"hub data set no/such cannot.*give its local path"):
         read_examples(DataSpec(hub="no/such"), "sequence", root=tmp_path)
 
