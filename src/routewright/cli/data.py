@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from routewright.cli.augment import augment
 from routewright.data.config import DataSpec
 from routewright.data.leaks import check_leaks
 from routewright.data.readers import find_errors, guess_kind, read_examples
+from routewright.data.rows import exists
 from routewright.data.sources import SOURCES
 from routewright.data.split import SPLIT_NAMES, split_examples
 from routewright.data.statistics import Statistics, describe
@@ -173,9 +175,9 @@ def convert(
     }
     if set_name is not None:
         spec = DataSpec(source=set_name, local_copy=source, **options)
-    elif source in SOURCES and not Path(source).exists():
+    elif source in SOURCES and not exists(Path(source)):
         spec = DataSpec(source=source, **options)
-    elif not Path(source).exists():
+    elif not exists(Path(source)):
         raise DataError(
             f"neither a file nor a public set; sets: {', '.join(SOURCES)}", path=source
         )
@@ -255,11 +257,14 @@ def synth(
     _note(f"written to {out}")
 
 
+app.command()(augment)
+
+
 def _refuse_overwriting(file: Path, out: Path) -> None:
     """The rows that a split leaves out, or puts elsewhere, would be gone for good."""
     for name in SPLIT_NAMES:
         part = out / f"{name}.jsonl"
-        if part.exists() and file.exists() and part.samefile(file):
+        if exists(part) and exists(file) and part.samefile(file):
             raise ConfigError(
                 f"--out {out}: {part.name} there is the very file to split and would be "
                 "replaced; name another folder"

@@ -198,3 +198,15 @@ def test_a_wrong_option_says_what_to_give(
     result = CliRunner().invoke(app, given)
     assert isinstance(result.exception, ConfigError)
     assert message in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["convert", "LONG", "o.jsonl"], ["split", "ROWS", "--out", "LONG"]]
+)
+def test_a_name_that_the_system_refuses_gives_one_clear_line(
+    rows: Path, arguments: list[str]
+) -> None:
+    names = {"LONG": "x" * 300, "ROWS": str(rows)}
+    result = CliRunner().invoke(app, [names.get(a, a) for a in arguments])
+    assert isinstance(result.exception, DataError)
+    assert "cannot be read: File name too long" in str(result.exception)
