@@ -1,8 +1,8 @@
 import argparse
 import gzip
 import json
-from collections import Counter
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
