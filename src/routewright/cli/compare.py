@@ -10,7 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from routewright.cli.bundle_names import bundle_named
-from routewright.cli.evaluate import Listed, data_spec, split_names
+from routewright.cli.evaluate import (
+    CoarseOption,
+    LabelMapOption,
+    Listed,
+    data_spec,
+    split_names,
+)
 from routewright.cli.threads_option import ThreadsOption
 from routewright.config import refuse_folder, write_text
 
@@ -27,11 +33,8 @@ def compare(
     task: Annotated[str, typer.Option(help="A task that all of them have.")],
     data: Annotated[Path, typer.Option(help="Labelled rows: JSONL, CSV (.gz) or Parquet.")],
     only_types: Listed = None,
-    coarse: Annotated[bool, typer.Option("--coarse", help="Compare coarse labels.")] = False,
-    label_map: Annotated[
-        list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Rename a label of the data; empty NEW drops it."),
-    ] = None,
+    coarse: CoarseOption = False,
+    label_map: LabelMapOption = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="A stratified sample of so many rows.")
     ] = None,

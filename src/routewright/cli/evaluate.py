@@ -30,6 +30,11 @@ Listed = Annotated[
     str | None,
     typer.Option(metavar="A,B", help="Compare only these entity types, true and predicted."),
 ]
+CoarseOption = Annotated[bool, typer.Option("--coarse", help="Compare coarse labels.")]
+LabelMapOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OLD=NEW", help="Rename a label of the data; empty NEW drops it."),
+]
 
 
 def evaluate(
@@ -44,11 +49,8 @@ def evaluate(
     task: Annotated[str, typer.Option(help="One of the model's tasks.")],
     data: Annotated[Path, typer.Option(help="Labelled rows: JSONL, CSV (.gz) or Parquet.")],
     only_types: Listed = None,
-    coarse: Annotated[bool, typer.Option("--coarse", help="Compare coarse labels.")] = False,
-    label_map: Annotated[
-        list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Rename a label of the data; empty NEW drops it."),
-    ] = None,
+    coarse: CoarseOption = False,
+    label_map: LabelMapOption = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="A stratified sample of so many rows.")
     ] = None,
