@@ -21,7 +21,7 @@ LETTERS: list[Example] = [
 
 
 def endpoint(server: WritingServer, **options: Any) -> Endpoint:
-    given = {"base_url": server.base_url, "backoff_s": 0.01, "timeout_s": 5.0, **options}
+    given = {"base_url": server.base_url, "backoff_s": 0.01, "timeout_s": 60.0, **options}
     return Endpoint(**given)
 
 
