@@ -170,6 +170,38 @@ def test_jobs_spoken_of_in_general_are_no_titles() -> None:
     assert any(job in text for text in texts for job in jobs)
 
 
+def test_who_somebody_is_to_others_is_no_title_and_no_job_is_among_them() -> None:
+    assert not set(word_list("parties")) & set(word_list("jobs"))
+    draw = Draw(random.Random(3), POOLS)  # noqa: S311
+    pieces = [make_slot(draw, slot)[0] for slot in ("party", "Party") for _ in range(100)]
+    assert {piece.label for piece in pieces} == {None}
+
+
+@pytest.mark.parametrize("slot", [slot for slot in ENTITY_SLOTS if slot.startswith("low_")])
+def test_slots_of_chats_are_in_lower_case(slot: str) -> None:
+    draw = Draw(random.Random(4), POOLS)  # noqa: S311
+    made = [make_slot(draw, slot)[0].text for _ in range(200)]
+    assert made == [text.lower() for text in made]
+
+
+def test_a_name_may_be_two_names_or_two_words() -> None:
+    draw = Draw(random.Random(6), POOLS)  # noqa: S311
+    doubles = [make_slot(draw, "low_double")[0].text for _ in range(100)]
+    assert all("-" in text for text in doubles)
+    surnames = set(word_list("word_surnames"))
+    full = [make_slot(draw, "all_word_name")[0].text for _ in range(100)]
+    assert all(text.rsplit(" ", 1)[1] in surnames for text in full)
+
+
+def test_the_same_number_words_are_ages_in_one_place_and_counts_in_another() -> None:
+    draw = Draw(random.Random(7), POOLS)  # noqa: S311
+    ages = [make_slot(draw, "age_words")[0] for _ in range(300)]
+    counts = [make_slot(draw, "spelled")[0] for _ in range(300)]
+    assert {piece.label for piece in ages} == {"AGE"}
+    assert {piece.label for piece in counts} == {None}
+    assert len({p.text for p in ages} & {p.text for p in counts}) > 20
+
+
 @pytest.mark.parametrize("slot", [*ENTITY_SLOTS, *PLAIN_SLOTS, *BLOCK_SLOTS, *PIECE_SLOTS])
 def test_a_slot_is_never_empty(slot: str) -> None:
     draw = Draw(random.Random(2), POOLS)  # noqa: S311

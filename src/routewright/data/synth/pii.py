@@ -38,10 +38,13 @@ TEMPLATE_FILES = (
     "pii_companies.yaml", "pii_culture.yaml", "pii_people.yaml", "pii_clauses.yaml",
     "pii_machine.yaml", "pii_more.yaml", "pii_open.yaml",
     "pii_prose_more.yaml", "pii_talk_more.yaml", "pii_documents.yaml",
+    "pii_chat.yaml", "pii_word_names.yaml", "pii_spelled.yaml", "pii_rows.yaml",
+    "pii_roles.yaml", "pii_hosts.yaml",
 )  # fmt: skip
 PLAIN_FILES: Mapping[str, float] = {
     "pii_plain.yaml": 1.0, "pii_plain_machine.yaml": 0.8, "pii_plain_open.yaml": 2.0,
     "pii_plain_prose.yaml": 1.2, "pii_plain_talk.yaml": 1.2, "pii_plain_documents.yaml": 1.2,
+    "pii_plain_chat.yaml": 1.2, "pii_plain_roles.yaml": 1.2,
 }  # fmt: skip
 """How often a template without personal data is used, by its file."""
 SENTENCE_FILE = "pii_sentences.yaml"
@@ -64,6 +67,8 @@ REGISTER_WEIGHTS: Mapping[str, float] = {
     "talk_addresses": 2.5,
     "docs_letters": 2.0, "docs_tables": 1.2, "docs_records": 1.2, "docs_legal": 1.3,
     "docs_lists": 1.3,
+    "chat_low": 2.0, "word_people": 2.0, "spelled_ages": 2.0, "rows": 2.2,
+    "roles_beside": 2.0, "roles_titles": 2.0, "web_running": 2.0,
 }  # fmt: skip
 """How often a register is used per template of it; 1 where it is not named."""
 
@@ -71,10 +76,13 @@ LAYOUT_REGISTERS = frozenset({
     "form", "data", "log", "address", "letterhead", "email", "dialogue", "fields", "code",
     "records", "logs", "traces", "nested", "settings", "signature", "machine",
     "docs_letters", "docs_tables", "docs_records", "docs_legal", "docs_lists", "docs_plain",
+    "rows", "rows_plain",
 })  # fmt: skip
 """Registers whose texts stand alone: a sentence before or after them would be out of place."""
 
-MACHINE_REGISTERS = frozenset({"records", "logs", "traces", "nested", "settings", "machine"})
+MACHINE_REGISTERS = frozenset(
+    {"records", "logs", "traces", "nested", "settings", "machine", "rows", "rows_plain"}
+)
 """Registers written by programs, which make few slips."""
 
 

@@ -28,6 +28,7 @@ WORD_FILES = (
     "pii_words_culture.yaml",
     "pii_words_science.yaml",
     "pii_words_machine.yaml",
+    "pii_words_chat.yaml",
 )
 
 _FOREIGN_SHARE = 0.25

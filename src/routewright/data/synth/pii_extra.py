@@ -43,6 +43,8 @@ def lower_first(draw: Draw) -> str:
     kind = draw.rng.random()
     if kind < 0.15:
         return draw.word("nicknames").lower()
+    if kind > 0.75:
+        return draw.word("chat_first_names").lower()
     return (draw.word("word_names") if kind < 0.25 else people.first_name(draw)).lower()
 
 

@@ -33,6 +33,14 @@ _PATHS = (
     "a?id=7",
     "faq",
     "docs/v2",
+    "start",
+    "docs/getting-started",
+    "en/help#top",
+    "search?q=boots",
+    "v1/users/17",
+    "item/5512",
+    "2023/05/a-long-read.html",
+    "~guest/",
 )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from routewright.data.synth import pii_addresses as addresses
+from routewright.data.synth import pii_chat as chat
 from routewright.data.synth import pii_code as code
 from routewright.data.synth import pii_extra as extra
 from routewright.data.synth import pii_lookalikes as lookalikes
@@ -59,6 +60,10 @@ _PLAIN: Sequence[Column] = (
     ("file,path,attachment", None, code.source_file),
     ("version,build,agent", None, code.release),
     ("took,duration,uptime", None, lookalikes.duration),
+    ("type,relation,kind,party,category,who is it", None, chat.party),
+    ("class,size,variant,option,paid by,priority", None, chat.kind_of_thing),
+    ("product,article,model", None, lookalikes.product),
+    ("parcel,tracking,consignment", None, lookalikes.tracking_number),
 )
 _SEPARATORS = (",", ",", ",", ";", "\t", "|")
 
