@@ -89,6 +89,7 @@ _FURTHER = {
         "samples_injection.yaml",
         "samples_statements.yaml",
         "samples_documents.yaml",
+        "samples_guardrails.yaml",
     ),
     "intent": (
         "samples_requests.yaml",
