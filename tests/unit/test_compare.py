@@ -72,7 +72,12 @@ def test_a_measurement_holds_what_a_choice_needs(comparison: Comparison) -> None
 
 def test_the_table_says_what_the_training_of_a_run_took(comparison: Comparison) -> None:
     first, second = comparison.targets
-    trained = replace(first, train_s=3661.4, train_peak_memory_bytes=1_234_000_000)
+    trained = replace(
+        first,
+        train_s=3661.4,
+        train_peak_memory_bytes=1_234_000_000,
+        train_peak_gpu_memory_bytes=9_870_000_000,
+    )
     console = Console(file=StringIO(), width=200)
     console.print(comparison_table(replace(comparison, targets=[trained, second])))
     assert isinstance(console.file, StringIO)
@@ -83,6 +88,7 @@ def test_the_table_says_what_the_training_of_a_run_took(comparison: Comparison) 
     }
     assert rows["training time (s)"] == ["3,661", "-"]
     assert rows["training peak memory (MB)"] == ["1,234", "-"]
+    assert rows["training peak GPU memory (MB)"] == ["9,870", "-"]
 
 
 def test_targets_are_compared_under_the_view_that_was_asked_for(

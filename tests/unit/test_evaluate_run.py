@@ -32,7 +32,9 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tasks = tuple(task.resolve(name) for name, task in parsed.tasks.items())
     model, saved, encoder = new_model(parsed, tasks)
     save_model(run, model, saved, encoder.tokenizer.to_str())
-    run.record({"train_s": 61.5, "peak_memory_bytes": 5_000_000})
+    run.record(
+        {"train_s": 61.5, "peak_memory_bytes": 5_000_000, "peak_gpu_memory_bytes": 7_000_000}
+    )
     return folder / "run"
 
 
@@ -69,6 +71,7 @@ def test_what_training_took_is_read_from_the_record_of_the_run(
 ) -> None:
     target = open_target(run_folder)
     assert (target.train_s, target.train_peak_memory_bytes) == (61.5, 5_000_000)
+    assert target.train_peak_gpu_memory_bytes == 7_000_000
     unrecorded = tmp_path / "run"
     shutil.copytree(run_folder, unrecorded)
     (unrecorded / "run.json").unlink()
@@ -85,6 +88,7 @@ def test_runs_can_be_compared(run_folder: Path) -> None:
     assert measured.deterministic
     assert measured.num_trained_parameters
     assert (measured.train_s, measured.train_peak_memory_bytes) == (61.5, 5_000_000)
+    assert measured.train_peak_gpu_memory_bytes == 7_000_000
 
 
 def test_a_run_answers_in_fp32_only(run_folder: Path) -> None:

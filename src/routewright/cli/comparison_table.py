@@ -45,6 +45,10 @@ def _change(difference: Difference, metric: str) -> str:
     return f"{estimate.value:+.4f}\n{interval(estimate)}"
 
 
+def _megabytes(num_bytes: int | None) -> str:
+    return "-" if num_bytes is None else f"{num_bytes / _MB:,.0f}"
+
+
 _ROWS: dict[str, Callable[[Measurement], str]] = {
     "calibration error": lambda m: number(m.ece),
     "confidence right / wrong": lambda m: (
@@ -59,8 +63,7 @@ _ROWS: dict[str, Callable[[Measurement], str]] = {
         "-" if m.num_trained_parameters is None else f"{m.num_trained_parameters:,}"
     ),
     "training time (s)": lambda m: "-" if m.train_s is None else f"{m.train_s:,.0f}",
-    "training peak memory (MB)": lambda m: (
-        "-" if m.train_peak_memory_bytes is None else f"{m.train_peak_memory_bytes / _MB:,.0f}"
-    ),
+    "training peak memory (MB)": lambda m: _megabytes(m.train_peak_memory_bytes),
+    "training peak GPU memory (MB)": lambda m: _megabytes(m.train_peak_gpu_memory_bytes),
     "deterministic": lambda m: "yes" if m.deterministic else "no",
 }

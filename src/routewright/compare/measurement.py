@@ -62,6 +62,8 @@ class Measurement:
     """Of a run: how long training took, all resumptions together."""
     train_peak_memory_bytes: int | None
     """Of a run: main memory of the training process."""
+    train_peak_gpu_memory_bytes: int | None
+    """Of a run: memory of tensors on its GPU; None if it was trained without one."""
     deterministic: bool
     """Whether two passes over the same texts gave bit-identical logits."""
     ece: float | None

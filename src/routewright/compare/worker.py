@@ -77,6 +77,7 @@ def measure(request: MeasurementRequest) -> Measured:
         num_trained_parameters=target.num_trained_parameters,
         train_s=target.train_s,
         train_peak_memory_bytes=target.train_peak_memory_bytes,
+        train_peak_gpu_memory_bytes=target.train_peak_gpu_memory_bytes,
         deterministic=deterministic,
         ece=calibration.ece_after,
         confidence_right=calibration.confidence_right,

@@ -37,6 +37,8 @@ class Target:
     """How long training took, all resumptions together, as the run recorded it."""
     train_peak_memory_bytes: int | None = None
     """Main memory of the training process, as the run recorded it."""
+    train_peak_gpu_memory_bytes: int | None = None
+    """Of tensors on its GPU, as the run recorded it; None without one."""
 
 
 def open_target(
@@ -134,6 +136,7 @@ def _open_run(
         classifier, "run", record, num_bytes, num_trained,
         train_s=recorded.get("train_s"),
         train_peak_memory_bytes=recorded.get("peak_memory_bytes"),
+        train_peak_gpu_memory_bytes=recorded.get("peak_gpu_memory_bytes"),
     )  # fmt: skip
     return target, run.recipe().export.second_look
 

@@ -1,7 +1,9 @@
-"""How the C library hands out memory while training runs on a CPU."""
+"""How the C library hands out memory while training runs on a CPU, and what a GPU gave."""
 
 import ctypes
 import sys
+
+import torch
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -21,3 +23,8 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def peak_gpu_memory_bytes() -> int | None:
+    """Largest memory that tensors took on this process's GPU so far; None without CUDA."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None

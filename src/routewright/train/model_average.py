@@ -90,6 +90,11 @@ def _train_average(
             "peak_memory_bytes": max(
                 peak_memory_bytes(), *(int(its["peak_memory_bytes"]) for its in recorded)
             ),
+            # Averaging itself is done on the CPU.
+            "peak_gpu_memory_bytes": max(
+                (its.get("peak_gpu_memory_bytes") or 0 for its in recorded), default=0
+            )
+            or None,
             "model_bytes": (run.model_folder / "model.safetensors").stat().st_size,
             "best_f1": best_f1,
         }

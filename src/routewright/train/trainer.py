@@ -29,7 +29,7 @@ from routewright.train.batches import (
     make_rows,
 )
 from routewright.train.cpu_speed import speed_up_on_cpu
-from routewright.train.memory import keep_freed_memory
+from routewright.train.memory import keep_freed_memory, peak_gpu_memory_bytes
 from routewright.train.modeling import MultiTaskModel
 from routewright.train.ngram_fit import fit_ngrams
 from routewright.train.progress import PeriodicCheckpoint, ProgressReport, TrainingClock
@@ -316,6 +316,7 @@ def _outcome(run: Run, trainer: JointTrainer) -> dict[str, Any]:
     return {
         "num_steps": trainer.state.global_step,
         "peak_memory_bytes": peak_memory_bytes(),
+        "peak_gpu_memory_bytes": peak_gpu_memory_bytes(),
         "model_bytes": (run.model_folder / "model.safetensors").stat().st_size,
         "best_f1": trainer.state.best_metric,
         "best_step": trainer.state.best_global_step,
