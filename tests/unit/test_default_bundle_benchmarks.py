@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from benchmarks.default_bundle import (
     acceptance,
@@ -14,6 +15,7 @@ from benchmarks.default_bundle import (
     everyday,
     loso,
     quality,
+    twins,
 )
 from benchmarks.default_bundle.presidio import without_overlaps
 from benchmarks.default_bundle.quality_tables import Goal, quality_tables
@@ -168,6 +170,45 @@ def test_everyday_rows_are_counted_by_kind(bundle: Path, tmp_path: Path, task: s
     assert all(everyday.SHOWN[task][name] in text for name in scores.metrics)
 
 
+def test_twins_are_sound_and_in_one_half_only() -> None:
+    halves = [twins.read_pairs(twins.ROWS / f"{split}.jsonl") for split in SPLITS]
+    kinds = [Counter(pair.kind for pair in half) for half in halves]
+    assert kinds[0] == kinds[1]
+    assert min(map(len, halves)) >= 80
+    texts = [[text for p in half for text in (p.attack, p.benign)] for half in halves]
+    assert all(text.strip() for half in texts for text in half)
+    near = cluster_near_duplicates([text for half in texts for text in half])
+    assert not set(near[: len(texts[0])]) & set(near[len(texts[0]) :])
+
+
+def test_only_verdicts_that_were_right_are_tried_in_other_forms(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [{"id": "1", "kind": "a", "attack": "X", "benign": "hello there"}]
+    pairs.append({"id": "2", "kind": "b", "attack": "hello", "benign": "X too"})
+    for split in SPLITS:
+        path = tmp_path / f"{split}.jsonl"
+        path.write_text("".join(json.dumps(p) + "\n" for p in pairs), "utf-8")
+    monkeypatch.setattr(twins, "ROWS", tmp_path)
+    # Whatever is in capitals is an attack.
+    monkeypatch.setattr(
+        twins, "flags", lambda _, texts: np.array([any(map(str.isupper, t)) for t in texts])
+    )
+    out = tmp_path / "out.json"
+    monkeypatch.setattr("sys.argv", ["twins", "--bundle", str(bundle), "--out", str(out)])
+    twins.main()
+    found = json.loads(out.read_text("utf-8"))["results"]
+    assert {k: v["value"] for k, v in found["shares"].items()} == {
+        "attacks caught": 0.5,
+        "twins flagged": 0.5,
+        "pairs with both right": 0.5,
+    }
+    by_name = {change["name"]: change for change in found["changes"]}
+    assert (by_name["capitals"]["num_caught"], by_name["capitals"]["num_passed"]) == (1, 1)
+    assert (by_name["lower case"]["lost"], by_name["lower case"]["ever_lost"]) == (1, 1)
+    assert (by_name["capitals"]["lost"], by_name["capitals"]["flagged"]) == (0, 1)
+
+
 def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("a\n<!-- x -->\nold\n<!-- /x -->\n<!-- y -->\n<!-- /y -->\n", "utf-8")
@@ -181,8 +222,8 @@ def test_a_table_replaces_only_what_stands_between_its_marks(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "name",
-    ["quality", "precisions", "acceptance", "everyday", "baselines", "presidio", "loso",
-     "loso-family", "lora_vs_full", "loso-full-jailbreak", "loso-full-intent",
+    ["quality", "precisions", "acceptance", "everyday", "twins", "baselines", "presidio",
+     "loso", "loso-family", "lora_vs_full", "loso-full-jailbreak", "loso-full-intent",
      "joint_vs_single", "training_time"],
 )  # fmt: skip
 def test_the_readme_has_a_place_for_every_table(name: str) -> None:
