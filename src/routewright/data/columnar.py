@@ -84,7 +84,8 @@ def read_hub(
     datasets = _import_datasets()
     errors = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
     try:
-        data = datasets.load_dataset(hub_id, config_name, split=split, revision=revision)
+        with without_retries():
+            data = datasets.load_dataset(hub_id, config_name, split=split, revision=revision)
     except (*errors, *_network_errors()) as exc:
         reason = f"{type(exc).__name__}: {exc}".splitlines()[0][:200]
         raise DataError(
@@ -101,6 +102,18 @@ def _network_errors() -> tuple[type[Exception], ...]:
     """
     clients = [name for name in ("httpx2", "httpx") if find_spec(name) is not None]
     return tuple(import_module(name).HTTPError for name in clients)
+
+
+@contextmanager
+def without_retries() -> Iterator[None]:
+    """No two log lines of the hub's client for each of its attempts; bars of downloads stay."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

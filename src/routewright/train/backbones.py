@@ -19,6 +19,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
+from routewright.data.columnar import without_retries
 from routewright.errors import BackboneError, MissingExtraError
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
@@ -82,9 +83,10 @@ def load_backbone(name: str) -> PreTrainedModel:
     """
     place = locate(name)
     try:
-        config = AutoConfig.from_pretrained(place)
+        with without_retries():
+            config = AutoConfig.from_pretrained(place)
         check_architecture(config.model_type, name)
-        with _quiet():
+        with _quiet(), without_retries():
             # In single precision whatever the file holds: small updates vanish in halves.
             model, found = AutoModel.from_pretrained(
                 place,
@@ -146,7 +148,8 @@ def load_tokenizer(name: str) -> tuple[Tokenizer, int]:
     if Path(place).is_dir() and not any((Path(place) / n).is_file() for n in _VOCABULARIES):
         raise BackboneError(f"backbone {name}: no tokenizer.json beside its config.json")
     try:
-        loaded = AutoTokenizer.from_pretrained(place)
+        with without_retries():
+            loaded = AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError) as exc:
         first_line = str(exc).strip().splitlines()[0]
         raise BackboneError(f"backbone {name}: no tokenizer: {first_line}") from exc

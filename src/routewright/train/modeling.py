@@ -165,19 +165,26 @@ class MultiTaskModel(nn.Module):
             labels: class ids ``(B,)``, or tag ids ``(B, T)`` with `IGNORED` for special tokens.
         """
         hidden_BTH, pooled_BH = self.encode(input_ids, attention_mask)
+        head = self.heads[task]
+        logits = head(pooled_BH if isinstance(head, SequenceHead) else hidden_BTH)
+        return {"loss": self.loss(task, logits, labels), "logits": logits}
+
+    def loss(self, task: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What training minimises for one task, a scalar: mean by item, times its weight.
+
+        Args:
+            task: the task of all rows; its label smoothing and class weights count.
+            logits: ``(B, C)``, or ``(B, T, K)`` of a token task.
+            labels: as `forward` takes them.
+        """
         head, config = self.heads[task], self.tasks[task].loss
         weights_C = self.class_weights.get(task)
         weights_C = None if weights_C is None else weights_C.to(labels.device)
-        if isinstance(head, SequenceHead):
-            logits = head(pooled_BH)
-            loss = classification_loss(logits, labels, config, weights_C)
-        else:
-            logits = head(hidden_BTH)
-            flat = logits.reshape(-1, logits.shape[-1])
-            loss = classification_loss(flat, labels.reshape(-1), config, weights_C)
-            if isinstance(head, TokenHead) and head.crf is not None:
-                loss = loss + _crf_loss(head.crf, logits, labels)
-        return {"loss": loss * config.weight, "logits": logits}
+        flat = logits.reshape(-1, logits.shape[-1])
+        loss = classification_loss(flat, labels.reshape(-1), config, weights_C)
+        if isinstance(head, TokenHead) and head.crf is not None:
+            loss = loss + _crf_loss(head.crf, logits, labels)
+        return loss * config.weight
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Recompute the backbone's activations in the backward pass; Trainer calls this.

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from routewright.train.run import Run
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = ("_weighted_f1", "_span_f1")
-"""Metrics of a task shown while training: those that choose the checkpoint."""
+_AVERAGES = ("weighted", "span")
+"""How a task counts precision, recall and the F1 that chooses the checkpoint: its metrics are
+named ``eval_<task>_<average>_f1`` and so on."""
 
 
 class ProgressReport(TrainerCallback):
-    """Shows step, loss and the last F1."""
+    """Shows step and loss, and after an evaluation a line for each task."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -78,15 +80,15 @@ class ProgressReport(TrainerCallback):
                     state.global_step, state.max_steps, state.epoch or 0, logs["loss"], seconds,
                 )  # fmt: skip
         if "eval_f1" in logs:
-            scores = "  ".join(
-                f"{_task_of(key)} {value:.4f}"
-                for key, value in logs.items()
-                if key.endswith(_SHOWN)
+            # A resumed run has it from before.
+            losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+            trained = f"training loss {losses[-1]:.4f}, " if losses else ""
+            head = (
+                f"step {state.global_step}/{state.max_steps} ({seconds:.0f} s): "
+                f"{trained}mean F1 on validation {logs['eval_f1']:.4f}"
             )
-            self.console.print(
-                f"step {state.global_step}/{state.max_steps} ({seconds:.0f} s)  "
-                f"F1 on validation: {scores}  mean {logs['eval_f1']:.4f}"
-            )
+            for line in (head, *_task_lines(logs)):
+                self.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -101,10 +103,31 @@ class ProgressReport(TrainerCallback):
             self.progress = None
 
 
-def _task_of(key: str) -> str:
-    """``eval_pii_span_f1`` is a score of ``pii``."""
-    suffix = next(s for s in _SHOWN if key.endswith(s))
-    return key.removeprefix("eval_").removesuffix(suffix)
+def _task_lines(logs: Mapping[str, float]) -> list[str]:
+    """Validation loss, precision, recall and F1 of each task; accuracy where it has one."""
+    found = [
+        (key.removeprefix("eval_").removesuffix(f"_{average}_f1"), average)
+        for key in logs
+        for average in _AVERAGES
+        if key.endswith(f"_{average}_f1")
+    ]
+    width = max((len(name) for name, _ in found), default=0)
+    lines = []
+    for name, average in found:
+        keys = {
+            "loss": "loss",
+            "precision": f"{average}_precision",
+            "recall": f"{average}_recall",
+            "F1": f"{average}_f1",
+            "accuracy": "accuracy",
+        }
+        scores = "  ".join(
+            f"{shown} {logs[key]:.4f}"
+            for shown, metric in keys.items()
+            if (key := f"eval_{name}_{metric}") in logs
+        )
+        lines.append(f"  {name:<{width}}  {scores}")
+    return lines
 
 
 class TrainingClock(TrainerCallback):

@@ -17,11 +17,12 @@ train: {num_train_epochs: 3}   # any name of transformers.TrainingArguments
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from pydantic import ConfigDict
 
 from routewright.calibration import parse_target
@@ -38,6 +39,12 @@ from routewright.train.settings import SETTING_NAMES, checked_values, lora_defau
 _HOW_IT_TRAINS = re.compile(r"train\.[^.]+|tasks\.[^.]+\.loss\.(?!kind$)[^.]+")
 """Keys in which averaged runs may differ: they share data, seed of the heads and shapes, and
 the kind of a loss brings weights of its own."""
+
+_SECTIONS = re.compile(
+    r"lora|train|encoding|calibration|export(\.second_look)?|model(\.ngrams)?|tasks\.[^.]+\.loss"
+)
+"""Keys of mappings: with nothing behind them they would be none, for `lora` the opposite of
+what its presence says. A written ``null`` is a choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,10 +197,33 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: anything wrong, with the dotted path of the key.
     """
     data = read_yaml(path)
+    _refuse_empty_sections(path, overrides)
     data["data_dir"] = str(data.get("data_dir") or ".")
     data = _with_full_paths(data, path.parent)
     data = apply_overrides(data, [_expand(o) for o in overrides])
     return parse_recipe(_with_full_paths(data, Path()), source=str(path))
+
+
+def _refuse_empty_sections(path: Path, overrides: Sequence[str]) -> None:
+    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    given = (override.partition("=") for override in overrides)
+    unset = (key for key, separator, value in given if separator and not value.strip())
+    for key in (*_empty_keys(root), *unset):
+        if _SECTIONS.fullmatch(key):
+            last = key.rpartition(".")[2]
+            raise ConfigError(
+                f"{path}: {key}: needs a mapping; use `{last}: {{}}` for the defaults, "
+                "or leave it out"
+            )
+
+
+def _empty_keys(node: yaml.Node | None, prefix: str = "") -> Iterator[str]:
+    """Dotted paths of the keys of mappings that have nothing behind them, not even `null`."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        path = f"{prefix}{key.value}"
+        if isinstance(value, yaml.ScalarNode) and not value.value and not value.style:
+            yield path
+        yield from _empty_keys(value, f"{path}.")
 
 
 def parse_recipe(data: Mapping[str, Any], *, source: str) -> Recipe:

@@ -3,14 +3,21 @@
 Every key of `transformers.TrainingArguments` may be set; the few keys of our own are the fields
 of `TrainSettings`. Later sources win: the table by number of examples (or the preset), the
 defaults of LoRA, the recipe.
+
+One default differs from the specification: activations are kept, not computed again (its
+"gradient checkpointing"). That would save memory, which encoders of this size do not lack, for
+a third more time; `activation_checkpointing: true` switches it on.
 """
 
 import difflib
+import math
 import operator
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
@@ -98,10 +105,16 @@ def adaptive_defaults(num_examples: int) -> dict[str, Any]:
 
 
 def csv_defaults() -> dict[str, Any]:
-    """The settings the specification names for plain CSV classification."""
+    """The settings the specification names for plain CSV classification.
+
+    Of restarts it names no number, and Trainer's is one cycle, which never restarts. Three
+    are the most whose length, 3.3 of the ten epochs, is above the patience of three: training
+    does not stop before it has seen a restart's end.
+    """
     return {
         "learning_rate": 5e-5,
         "lr_scheduler_type": "cosine_with_restarts",
+        "lr_scheduler_kwargs": {"num_cycles": 3},
         "per_device_train_batch_size": 64,
         "num_train_epochs": 10,
         "weight_decay": 0.01,
@@ -147,6 +160,8 @@ def build_settings(
     merged = adaptive_defaults(num_examples) if preset == "adaptive" else csv_defaults()
     if lora:
         merged |= lora_defaults(tasks)[1]
+    if given.get("lr_scheduler_type", "cosine_with_restarts") != "cosine_with_restarts":
+        merged.pop("lr_scheduler_kwargs", None)  # they are those of another schedule
     merged |= {k: v for k, v in given.items() if k != "preset"}
     if "warmup_ratio" in merged:
         merged["warmup_steps"] = merged.pop("warmup_ratio")
@@ -218,13 +233,13 @@ def training_arguments(
     Raises:
         ConfigError: a value that `TrainingArguments` refuses, in its words.
     """
-    on_cpu = not torch.cuda.is_available()
+    given = settings.arguments
+    on_cpu = not torch.cuda.is_available() or bool(given.get("use_cpu"))
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     defaults: dict[str, Any] = {
         "optim": "adamw_torch_fused",
         "seed": seed,
-        "bf16": bf16_supported(),
-        "logging_steps": 50,
+        **mixed_precision(given, on_gpu=not on_cpu, has_bf16=bf16_supported()),
         "report_to": ["tensorboard"],
         "load_best_model_at_end": True,
         "save_total_limit": 2,
@@ -238,7 +253,8 @@ def training_arguments(
         # A batch belongs to one task, so the other heads get no gradient in that step.
         "ddp_find_unused_parameters": num_processes > 1,
     }
-    arguments = {**defaults, **settings.arguments}
+    arguments = {**defaults, **given}
+    _check_restorable(arguments)
     # The losses smooth their targets; Trainer's own smoother does not know our heads.
     arguments.pop("label_smoothing_factor", None)
     for old, new in _RENAMED.items():
@@ -252,12 +268,83 @@ def training_arguments(
             remove_unused_columns=False,
             **arguments,
         )
-    except (ValueError, TypeError, ImportError) as exc:
-        raise ConfigError(f"train: {str(exc).strip().splitlines()[0]}") from exc
+    except (ImportError, OSError, TypeError, ValueError) as exc:
+        raise refused(exc, given) from exc
+
+
+def _check_restorable(arguments: Mapping[str, Any]) -> None:
+    """Say before Trainer does, which names no key, that the best model would be lost."""
+    evaluated, saved = arguments.get("eval_strategy"), arguments.get("save_strategy")
+    if arguments["load_best_model_at_end"] and saved not in (evaluated, "best"):
+        raise ConfigError(
+            f"train.save_strategy: {saved} while eval_strategy is {evaluated}: the best model "
+            "could not be restored; give both the same value, or keep the last model with "
+            "load_best_model_at_end=false"
+        )
+
+
+def refused(exc: Exception, given: Mapping[str, Any], *suspects: str) -> ConfigError:
+    """What a library says about settings, in one line that names key and value.
+
+    Args:
+        exc: what it raised.
+        given: settings that defaults, preset and recipe gave.
+        suspects: keys it is about, where its words name none of those; without one that is
+            given, it is about the first.
+    """
+    said = exc.name if isinstance(exc, PackageNotFoundError) else str(exc)
+    text = " ".join(str(said).split()).removeprefix("--").rstrip(".")
+    words = set(re.findall(r"[\w-]+", text))
+    keys = [key for key in given if {key, f"--{key}"} & words]
+    telling = {k: v for k, v in given.items() if v not in ("no", "steps", "epoch")}
+    keys = keys or [k for k, v in telling.items() if isinstance(v, str) and v in words]
+    keys = keys or [key for key in suspects if key in given] or list(suspects[:1])
+    if not keys:
+        return ConfigError(f"train: {text}")
+    named = ", ".join(
+        f"train.{key}: {given[key]!r}" if key in given else f"train.{key}" for key in keys
+    )
+    return ConfigError(f"{named} cannot be used: {text}; change it or leave it out")
+
+
+def logging_interval(args: TrainingArguments, *, epoch_steps: int, num_steps: int) -> int:
+    """Steps between logged training losses where the recipe gives none.
+
+    At most 50, and never longer than an epoch, the time between evaluations or the whole
+    training, so that every evaluation has a loss of training beside it.
+
+    Args:
+        args: of the run.
+        epoch_steps: optimizer steps of an epoch.
+        num_steps: optimizer steps of the whole training.
+    """
+    wanted = [50, epoch_steps, num_steps]
+    if args.eval_strategy == "steps" and args.eval_steps:
+        share = args.eval_steps
+        wanted.append(math.ceil(share * num_steps) if share < 1 else int(share))
+    return max(1, min(wanted))
+
+
+def mixed_precision(
+    given: Mapping[str, Any], *, on_gpu: bool, has_bf16: bool
+) -> dict[str, bool]:
+    """Defaults of `bf16` and `fp16`: the best that the machine has.
+
+    float16 needs a GPU, and gives way to bfloat16, whose range is that of float32. Who sets
+    `bf16`, or asks for `fp16`, has chosen: the other is then off.
+
+    Args:
+        given: settings of the recipe.
+        on_gpu: whether training runs on one.
+        has_bf16: whether the processor multiplies bfloat16 natively.
+    """
+    if given.get("bf16") is not None or given.get("fp16"):
+        return {"bf16": False, "fp16": False}
+    return {"bf16": has_bf16, "fp16": on_gpu and not has_bf16}
 
 
 def bf16_supported() -> bool:
     """Whether the processor multiplies bfloat16 natively; emulation is slower than float32."""
     if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -2,41 +2,40 @@
 
 import logging
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from huggingface_hub import HfApi
 from rich.console import Console
-from torch import distributed, nn
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
+from torch import nn
+from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback
 
 from routewright.encoding import TextEncoder
-from routewright.errors import ConfigError, RunError
+from routewright.errors import ConfigError, MissingExtraError, RunError
 from routewright.runtime.machine import peak_memory_bytes
-from routewright.train.batches import (
-    EpochDataLoader,
-    RowDataset,
-    TaskBatchSampler,
-    TrainRow,
-    collate,
-    make_rows,
-)
+from routewright.train.batches import TrainRow, make_rows
 from routewright.train.cpu_speed import speed_up_on_cpu
+from routewright.train.joint_trainer import JointTrainer
 from routewright.train.memory import keep_freed_memory, peak_gpu_memory_bytes
 from routewright.train.modeling import MultiTaskModel
 from routewright.train.ngram_fit import fit_ngrams
 from routewright.train.progress import PeriodicCheckpoint, ProgressReport, TrainingClock
 from routewright.train.recipe import Recipe
 from routewright.train.run import Run, SavedModel, new_model, save_model, with_smoothing
-from routewright.train.scoring import score_answers, torch_classifier
-from routewright.train.settings import TrainSettings, build_settings, training_arguments
+from routewright.train.settings import (
+    TrainSettings,
+    build_settings,
+    logging_interval,
+    refused,
+    training_arguments,
+)
 from routewright.train.task_data import TaskData, class_weights, load_task_data
 
 logger = logging.getLogger(__name__)
@@ -52,98 +51,6 @@ class TrainResult:
     best_f1: float | None
     """Mean F1 over the tasks at the restored checkpoint, on validation data; None where
     nothing was evaluated."""
-
-
-class JointTrainer(Trainer):
-    """Trainer whose batches hold one task each and whose evaluation answers every task."""
-
-    def __init__(
-        self,
-        model: MultiTaskModel,
-        args: TrainingArguments,
-        *,
-        rows: list[TrainRow],
-        data: Mapping[str, TaskData],
-        encoder: TextEncoder,
-        settings: TrainSettings,
-    ) -> None:
-        super().__init__(
-            model=model,
-            args=args,
-            train_dataset=RowDataset(rows),
-            # Only its presence counts: `evaluate` below reads the examples.
-            eval_dataset=RowDataset([]),
-        )
-        self.rows = rows
-        self.data = data
-        self.encoder = encoder
-        self.settings = settings
-
-    def get_train_dataloader(self) -> EpochDataLoader:
-        """Task-homogeneous, length-grouped batches, of which this process sees its share."""
-        sampler = TaskBatchSampler(
-            self.rows,
-            batch_size=self.args.per_device_train_batch_size,
-            temperature=self.settings.task_sampling_temperature,
-            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
-            rank=self.args.process_index,
-            num_processes=self.args.world_size,
-        )
-        return EpochDataLoader(
-            RowDataset(self.rows),
-            batch_sampler=sampler,
-            collate_fn=partial(collate, pad_id=self.encoder.pad_id),
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-            # Its own generator, so that opening an epoch draws nothing from the global state
-            # and a resumed run sees the dropout of an uninterrupted one.
-            generator=torch.Generator().manual_seed(self.args.seed),
-        )
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Trainer's optimizer, with a learning rate of their own for the untrained heads."""
-        optimizer = super().create_optimizer(model)
-        head_rate = self.settings.head_learning_rate
-        if head_rate is not None and all("is_head" not in g for g in optimizer.param_groups):
-            heads = {id(p) for p in self.unwrapped().heads.parameters()}
-            for group in list(optimizer.param_groups):
-                moved = [p for p in group["params"] if id(p) in heads]
-                group["params"] = [p for p in group["params"] if id(p) not in heads]
-                group["is_head"] = False
-                if moved:
-                    optimizer.add_param_group(
-                        {**group, "params": moved, "lr": head_rate, "is_head": True}
-                    )
-        return optimizer
-
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Scores of every task on its validation data; ``eval_f1`` is their mean F1."""
-        started = time.monotonic()
-        model = self.unwrapped()
-        classifier = torch_classifier(model, self.encoder, autocast=self.args.bf16)
-        metrics: dict[str, float] = {}
-        for name, task_data in self.data.items():
-            texts = [e.text for e in task_data.validation]
-            mine = classifier(
-                texts[self.args.process_index :: self.args.world_size], tasks=[name]
-            )
-            answers = _gather(mine, self.args.world_size)[: len(texts)]
-            scores = score_answers(model, name, task_data.validation, answers)
-            metrics |= {f"eval_{name}_{key}": value for key, value in scores.items()}
-        f1 = [metrics[f"eval_{name}_f1"] for name in self.data]
-        metrics["eval_f1"] = sum(f1) / len(f1)
-        metrics["eval_runtime"] = time.monotonic() - started
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(
-            self.args, self.state, self.control, metrics
-        )
-        return metrics
-
-    def unwrapped(self) -> MultiTaskModel:
-        """The model itself, without the wrapper of several processes."""
-        model = self.accelerator.unwrap_model(self.model)
-        assert isinstance(model, MultiTaskModel)
-        return model
 
 
 def is_main_process() -> bool:
@@ -253,13 +160,73 @@ def _build_trainer(
     weights = {n: class_weights(d.task, d.train) for n, d in data.items()}
     model.set_class_weights({n: w for n, w in weights.items() if w is not None})
     rows = all_rows(data, encoder, settings)
+    _check_reporting(args, settings)
+    _check_hub(args)
     try:
         trainer = JointTrainer(
             model, args, rows=rows, data=data, encoder=encoder, settings=settings
         )
-    except (ValueError, ImportError) as exc:  # a report_to or an optimizer that is not there
-        raise ConfigError(f"train: {str(exc).strip().splitlines()[0]}") from exc
+    except (ImportError, OSError, ValueError) as exc:  # a precision without its device
+        raise refused(exc, settings.arguments) from exc
+    if args.push_to_hub:
+        logger.info("push_to_hub repo=%s checkpoints, not the bundle", trainer.hub_model_id)
+    _build_optimizer(trainer, settings)
     return trainer, saved
+
+
+def _check_reporting(args: TrainingArguments, settings: TrainSettings) -> None:
+    try:
+        callbacks = get_reporting_integration_callbacks(args.report_to)  # type: ignore[no-untyped-call]
+        for callback in callbacks:
+            callback()
+    except (ImportError, RuntimeError, ValueError) as exc:
+        if "report_to" not in settings.arguments:
+            raise MissingExtraError("tensorboard", "train") from exc
+        raise refused(exc, settings.arguments, "report_to") from exc
+
+
+def _check_hub(args: TrainingArguments) -> None:
+    if not args.push_to_hub:
+        return
+    try:
+        HfApi().whoami(token=args.hub_token)
+    except Exception as exc:  # of an HTTP library that changes with the hub's version
+        text = " ".join(str(exc).split()).rstrip(".") or type(exc).__name__
+        raise ConfigError(
+            f"train.push_to_hub: cannot write to the hub: {text}; leave it out: it would "
+            "upload Trainer's checkpoints, and RUN/bundle can be uploaded when it is there"
+        ) from exc
+
+
+def _build_optimizer(trainer: JointTrainer, settings: TrainSettings) -> None:
+    """Build what Trainer builds as it starts, while an error is one of the settings.
+
+    Raises:
+        ConfigError: the optimizer or the schedule cannot be built.
+    """
+    args = trainer.args
+    epoch_steps, num_steps = trainer.num_steps()
+    if "logging_steps" not in settings.arguments:
+        args.logging_steps = logging_interval(
+            args, epoch_steps=epoch_steps, num_steps=num_steps
+        )
+    with _refusing(settings, "optim", "optim_args", "adam_beta1", "adam_beta2"):
+        # These two wrap the model first, or bring an optimizer of their own.
+        if not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
+            trainer.create_optimizer()
+    with _refusing(settings, "lr_scheduler_type", "lr_scheduler_kwargs"):
+        # On an optimizer that goes away: a schedule changes the rates of the one it drives.
+        idle = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=args.learning_rate)
+        trainer.create_scheduler(num_steps, optimizer=idle)
+        trainer.lr_scheduler = None
+
+
+@contextmanager
+def _refusing(settings: TrainSettings, *keys: str) -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, RuntimeError, TypeError, ValueError) as exc:
+        raise refused(exc, settings.arguments, *keys) from exc
 
 
 def save_with_ngrams(
@@ -302,16 +269,6 @@ def _add_callbacks(
     return progress
 
 
-def _gather(mine: list[Any], num_processes: int) -> list[Any]:
-    """Items of all processes, interleaved back into the order they were dealt out in."""
-    if num_processes == 1:
-        return mine
-    parts: list[Any] = [None] * num_processes
-    distributed.all_gather_object(parts, mine)
-    longest = max(len(part) for part in parts)
-    return [part[i] for i in range(longest) for part in parts if i < len(part)]
-
-
 def _outcome(run: Run, trainer: JointTrainer) -> dict[str, Any]:
     return {
         "num_steps": trainer.state.global_step,
@@ -348,7 +305,7 @@ def _description(recipe: Recipe, trainer: JointTrainer) -> dict[str, Any]:
             for name, d in trainer.data.items()
         },
         "num_processes": args.world_size,
-        "precision": "bf16" if args.bf16 else "fp32",
+        "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
         "arguments": {
             key: getattr(args, key)
             for key in (

@@ -3,9 +3,11 @@
 import csv
 import gzip
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -172,3 +174,21 @@ def test_a_source_has_one_kind_and_a_known_name() -> None:
         read_examples(DataSpec(source="mmlu_pro"), "token", root=Path())
     with pytest.raises(DataError, match="no public source 'mmlu'; known: mmlu_pro"):
         read_examples(DataSpec(source="mmlu"), "sequence", root=Path())
+
+
+def test_what_the_client_of_the_hub_says_of_its_attempts_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = logging.getLogger("huggingface_hub")
+    monkeypatch.setattr(client, "propagate", True)
+    level = client.level
+
+    def unreachable(*_: object, **__: object) -> None:
+        logging.getLogger("huggingface_hub.utils._http").warning("Retrying in 8s [Retry 5/5].")
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(DataError, match="no/such cannot be loaded"):
+        read_examples(DataSpec(hub="no/such"), "sequence", root=tmp_path)
+    assert not caplog.records
+    assert client.level == level

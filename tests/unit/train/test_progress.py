@@ -45,6 +45,28 @@ def test_without_a_terminal_every_logged_loss_is_a_line(tmp_path: Path) -> None:
     assert output.getvalue() == "step=50/200 epoch=0.50 loss=0.2500 elapsed_s=0\n"
 
 
+def test_an_evaluation_is_a_line_for_each_task_beside_the_loss_of_training(
+    tmp_path: Path,
+) -> None:
+    output = io.StringIO()
+    arguments = TrainingArguments(str(tmp_path), report_to=[])
+    report = ProgressReport(Console(file=output, width=40))
+    state = TrainerState(global_step=50, max_steps=200)
+    state.log_history = [{"loss": 0.5, "step": 40}, {"loss": 0.25, "step": 50}]
+    logs = {"eval_f1": 0.8}
+    for task, average in (("kind[x]", "weighted"), ("pii", "span")):
+        scores = {"loss": 0.3, f"{average}_precision": 0.7, f"{average}_recall": 0.9}
+        scores |= {f"{average}_f1": 0.8, "f1": 0.8}
+        logs |= {f"eval_{task}_{key}": value for key, value in scores.items()}
+    logs["eval_kind[x]_accuracy"] = 0.75
+    report.on_log(arguments, state, TrainerControl(), logs=logs)
+    assert output.getvalue().splitlines() == [
+        "step 50/200 (0 s): training loss 0.2500, mean F1 on validation 0.8000",
+        "  kind[x]  loss 0.3000  precision 0.7000  recall 0.9000  F1 0.8000  accuracy 0.7500",
+        "  pii      loss 0.3000  precision 0.7000  recall 0.9000  F1 0.8000",
+    ]
+
+
 def test_a_killed_run_has_recorded_the_seconds_up_to_its_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,25 @@ def test_runs_that_cannot_be_averaged_are_refused(
         load_recipe(averaging(tmp_path / "recipes", *runs, extra=extra))
 
 
+@pytest.mark.parametrize("key", ["lora", "train", "export.second_look", "tasks.intent.loss"])
+def test_a_section_with_nothing_behind_it_is_refused_and_a_written_null_is_not(
+    tmp_path: Path, key: str
+) -> None:
+    path = write(tmp_path / "recipes", "minilm")
+    plain = path.read_text()
+    *parents, last = key.split(".")
+    section = "".join(f"{name}: {{" for name in parents) + f"{last}:" + "}" * len(parents)
+    whole = f"name: r\ntasks: {{intent: {{train: [{{path: a.jsonl}}], {last}: }}}}\n"
+    path.write_text(whole if parents[:1] == ["tasks"] else f"{plain}{section}\n")
+    with pytest.raises(ConfigError, match=rf"{key}: needs a mapping; use `{last}: {{}}`"):
+        load_recipe(path)
+    path.write_text(plain)
+    with pytest.raises(ConfigError, match=rf"{key}: needs a mapping"):
+        load_recipe(path, [f"{key}="])
+    if key != "train":
+        load_recipe(path, [f"{key}=null"])
+
+
 def test_a_loss_without_a_kind_changes_the_built_in_one(tmp_path: Path) -> None:
     path = write(tmp_path / "recipes", "minilm")
     path.write_text(path.read_text().replace("intent:", "pii:"))

@@ -1,12 +1,20 @@
 """Defaults by data size, overrides, and messages for wrong keys."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from transformers import TrainingArguments, get_scheduler
 
 from routewright.errors import ConfigError
 from routewright.train.recipe import load_recipe, parse_recipe
-from routewright.train.settings import build_settings, training_arguments
+from routewright.train.settings import (
+    build_settings,
+    logging_interval,
+    mixed_precision,
+    training_arguments,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +69,7 @@ def test_a_typo_names_the_nearest_argument() -> None:
 
 def test_a_value_that_trainer_refuses_is_one_line(tmp_path: Path) -> None:
     settings = build_settings({"optim": "nope"}, num_examples=9, lora=False, tasks=["a"])
-    with pytest.raises(ConfigError, match=r"^train: nope is not a valid OptimizerNames"):
+    with pytest.raises(ConfigError, match=r"^train\.optim: 'nope' .* nope is not a valid"):
         training_arguments(settings, output_dir=tmp_path, seed=1)
 
 
@@ -101,6 +109,97 @@ def test_a_bare_no_of_yaml_switches_evaluation_off(tmp_path: Path) -> None:
     arguments = training_arguments(settings, output_dir=tmp_path, seed=1)
     assert arguments.eval_strategy == "no"
     assert arguments.save_strategy == "no"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"save_strategy": "no"},
+            r"save_strategy: no while eval.* load_best_model_at_end=false",
+        ),
+        ({"deepspeed": "x.json"}, r"deepspeed: 'x\.json' cannot be used: .*deepspeed>="),
+        ({"bf16": True, "fp16": True}, r"bf16: True, train\.fp16: True cannot .* At most one"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named_with_what_to_do(
+    given: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    settings = build_settings(given, num_examples=9, lora=False, tasks=["a"])
+    with pytest.raises(ConfigError, match=rf"^train\.{message}") as caught:
+        training_arguments(settings, output_dir=tmp_path, seed=1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "on_gpu", "has_bf16", "expected"),
+    [
+        ({}, True, True, "bf16"),
+        ({}, True, False, "fp16"),
+        ({}, False, True, "bf16"),
+        ({}, False, False, "fp32"),
+        ({"fp16": True}, True, True, "fp16"),
+        ({"bf16": False}, True, False, "fp32"),
+        ({"bf16": True}, True, False, "bf16"),
+        ({"fp16": False}, True, False, "fp32"),
+        ({"fp16": False}, True, True, "bf16"),
+    ],
+)
+def test_half_precision_is_the_best_of_the_machine_unless_one_is_chosen(
+    given: dict[str, bool], on_gpu: bool, has_bf16: bool, expected: str
+) -> None:
+    found = {**mixed_precision(given, on_gpu=on_gpu, has_bf16=has_bf16), **given}
+    assert [name for name, value in found.items() if value] == [expected] * (expected != "fp32")
+
+
+def test_asking_for_fp16_switches_the_default_bf16_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routewright.train.settings.bf16_supported", lambda: True)
+    settings = build_settings({"fp16": True}, num_examples=9, lora=False, tasks=["a"])
+    arguments = training_arguments(settings, output_dir=tmp_path, seed=1)
+    assert (arguments.fp16, arguments.bf16) == (True, False)
+
+
+def test_the_csv_preset_restarts_its_cosine_unless_another_schedule_is_given() -> None:
+    def arguments(**given: object) -> dict[str, Any]:
+        given["preset"] = "csv"
+        found = build_settings(given, num_examples=9, lora=False, tasks=["a"]).arguments
+        return dict(found)
+
+    preset = arguments()
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = get_scheduler(
+        preset["lr_scheduler_type"],
+        optimizer,
+        num_warmup_steps=0,
+        num_training_steps=30,
+        scheduler_specific_kwargs=preset["lr_scheduler_kwargs"],
+    )
+    rates = []
+    for _ in range(30):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert [i for i in range(1, 30) if rates[i] > rates[i - 1]] == [10, 20]
+    assert arguments(lr_scheduler_kwargs={"num_cycles": 5})["lr_scheduler_kwargs"] == {
+        "num_cycles": 5
+    }
+    assert "lr_scheduler_kwargs" not in arguments(lr_scheduler_type="linear")
+
+
+def test_every_evaluation_has_a_training_loss_before_it(tmp_path: Path) -> None:
+    def interval(strategy: str, eval_steps: float, epoch_steps: int, num_steps: int) -> int:
+        args = TrainingArguments(
+            str(tmp_path), eval_strategy=strategy, eval_steps=eval_steps, report_to=[]
+        )
+        return logging_interval(args, epoch_steps=epoch_steps, num_steps=num_steps)
+
+    assert interval("steps", 100, 400, 1200) == 50
+    assert interval("steps", 20, 400, 1200) == 20
+    assert interval("steps", 0.01, 400, 1200) == 12
+    assert interval("epoch", 20, 7, 28) == 7
+    assert interval("epoch", 20, 7, 2) == 2
 
 
 def test_every_training_setting_may_be_overridden_without_its_group(tmp_path: Path) -> None:
