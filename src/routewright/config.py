@@ -31,10 +31,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, not YAML (with its line) or not a mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: cannot be read: {exc}; check the path") from exc
+    text = _text_of(path)
     try:
         data = load_yaml(text)
     except yaml.YAMLError as exc:
@@ -43,10 +40,35 @@ def read_yaml(path: Path) -> dict[str, Any]:
         problem = getattr(exc, "problem", None) or str(exc).partition("\n")[0]
         raise ConfigError(f"{path}{line}: not valid YAML: {problem}") from exc
     if not isinstance(data, dict):
+        found = next((n for kind, n in _KINDS.items() if isinstance(data, kind)), "a value")
         raise ConfigError(
-            f"{path}: expected a mapping of settings, found {type(data).__name__}"
+            f"{path}: expected settings as KEY: VALUE, found {found}; name a file of settings"
         )
     return data
+
+
+_KINDS: Mapping[type, str] = {type(None): "nothing", str: "text", list: "a list"}
+"""Of YAML values, in words."""
+
+
+def _text_of(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{path}: no such file; check the path") from exc
+    except IsADirectoryError as exc:
+        raise ConfigError(f"{path}: is a folder; name a file in it") from exc
+    except OSError as exc:
+        raise ConfigError(
+            f"{path}: cannot be read: {exc.strerror or exc}; check path and rights"
+        ) from exc
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        line = raw.count(b"\n", 0, exc.start) + 1
+        raise ConfigError(
+            f"{path}:{line}: not UTF-8 text; convert the file, for example with iconv"
+        ) from exc
 
 
 def load_yaml(text: str) -> Any:
@@ -203,6 +225,32 @@ def refuse_folder(path: Path) -> None:
         raise ConfigError(f"{path}: cannot be written: Is a directory; name a file in it")
 
 
+def refuse_file(folder: Path) -> None:
+    """Refuse a place for a folder that is a file or below one, before the work.
+
+    Raises:
+        ConfigError: names the file.
+    """
+    if (file := _file_at(folder)) is not None:
+        what = "is a file" if file == folder else f"{file} is a file"
+        raise ConfigError(f"{folder}: cannot be written: {what}; name a folder")
+
+
+def why_unwritable(path: Path, error: OSError) -> str:
+    """What kept a file from being written, in words for a message."""
+    file = _file_at(path.parent)
+    return str(error.strerror or error) if file is None else f"{file} is a file, not a folder"
+
+
+def _file_at(folder: Path) -> Path | None:
+    """The file that stands where `folder` or one above it would have to be."""
+    for place in (folder, *folder.parents):
+        # Unlike `Path.exists` these let no error of the system out.
+        if os.path.exists(place):  # noqa: PTH110
+            return None if os.path.isdir(place) else place  # noqa: PTH112
+    return None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
 
@@ -220,7 +268,8 @@ def write_text(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as exc:
         raise ConfigError(
-            f"{path}: cannot be written: {exc.strerror or exc}; check place, rights and space"
+            f"{path}: cannot be written: {why_unwritable(path, exc)}; check place, rights and "
+            "space"
         ) from exc
 
 

@@ -17,7 +17,14 @@ from routewright.compare import Comparison, MeasurementRequest, compare, run
 from routewright.compare.worker import is_deterministic, spread
 from routewright.decoding import FloatArray
 from routewright.encoding import IntArray
-from routewright.errors import BundleError
+from routewright.errors import (
+    BundleError,
+    DataError,
+    IntegrityError,
+    MissingExtraError,
+    RoutewrightError,
+    TaskError,
+)
 from routewright.runtime.backend import OnnxBackend
 from routewright.runtime.classifier import Classifier
 from routewright.runtime.machine import peak_memory_bytes
@@ -74,6 +81,8 @@ def test_the_table_says_what_the_training_of_a_run_took(comparison: Comparison) 
     first, second = comparison.targets
     trained = replace(
         first,
+        num_parameters=23_000_000,
+        num_trained_parameters=300_000,
         train_s=3661.4,
         train_peak_memory_bytes=1_234_000_000,
         train_peak_gpu_memory_bytes=9_870_000_000,
@@ -86,6 +95,7 @@ def test_the_table_says_what_the_training_of_a_run_took(comparison: Comparison) 
         for line in console.file.getvalue().splitlines()
         if len(cells := [cell.strip() for cell in line.strip("\u2502").split("\u2502")]) == 3
     }
+    assert rows["trained parameters"] == ["300,000 (1.3 %)", "-"]
     assert rows["training time (s)"] == ["3,661", "-"]
     assert rows["training peak memory (MB)"] == ["1,234", "-"]
     assert rows["training peak GPU memory (MB)"] == ["9,870", "-"]
@@ -104,7 +114,7 @@ def test_targets_are_compared_under_the_view_that_was_asked_for(
         found = compare([tiny_bundle.path], replace(request, **view))
         assert found.targets[0].metrics["span_f1"].value == 1.0
         assert found.to_dict().items() >= view.items()
-    with pytest.raises(BundleError, match="--only-types: entities has no type 'WHO'"):
+    with pytest.raises(TaskError, match="--only-types: entities has no type 'WHO'"):
         compare([tiny_bundle.path], replace(request, only_types=["WHO"]))
 
 
@@ -114,15 +124,34 @@ def test_memory_is_that_of_the_measuring_process_alone(comparison: Comparison) -
     assert all(m.peak_memory_bytes < ballast.nbytes for m in comparison.targets)
 
 
-@pytest.mark.parametrize(
-    ("task", "reason"), [("mood", "no task 'mood'"), ("topic", ":1: unkno")]
-)
-def test_what_is_wrong_with_a_target_is_said_with_its_name(
-    task: str, reason: str, data: Path, tiny_bundle: Bundle
+def test_what_is_wrong_has_the_class_of_its_error_and_names_the_target(
+    data: Path, tiny_bundle: Bundle
 ) -> None:
-    request = MeasurementRequest(target="", task=task, data=str(data))
-    with pytest.raises(BundleError, match=rf"^{tiny_bundle.path}: .*{reason}"):
-        compare([tiny_bundle.path], request)
+    request = MeasurementRequest(target="", task="mood", data=str(data))
+    path = tiny_bundle.path
+    with pytest.raises(TaskError, match=rf"^{path}: .*no task 'mood'"):
+        compare([path], request)
+    with pytest.raises(DataError, match=rf"^{data}:1: unknown .*\(measuring {path}\)$"):
+        compare([path], replace(request, task="topic"))
+    missing = str(data.with_name("missing.csv"))
+    with pytest.raises(DataError, match=rf"^{missing}: no such file; .*\(measuring {path}\)$"):
+        compare([path], replace(request, task="attack", data=missing))
+    with pytest.raises(BundleError, match=rf"^{data}: is a file, not a bundle"):
+        compare([data], request)
+
+
+@pytest.mark.parametrize("kind", [MissingExtraError, IntegrityError])
+def test_an_error_of_any_class_comes_over_with_its_message(
+    kind: type[RoutewrightError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = json.dumps({"error": "torch is not installed", "code": kind.code})
+    program = f"import sys\nopen(sys.argv[2], 'w').write({answer!r})\nsys.exit(2)"
+    monkeypatch.setattr(run, "_WORKER", (sys.executable, "-c", program))
+    request = MeasurementRequest(target="", task="attack", data="x.jsonl")
+    with pytest.raises(RoutewrightError) as caught:
+        compare([tmp_path], request)
+    assert type(caught.value) is kind
+    assert str(caught.value) == f"{tmp_path}: torch is not installed"
 
 
 @pytest.mark.parametrize(

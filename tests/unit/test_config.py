@@ -8,7 +8,15 @@ from typing import ClassVar
 import pytest
 from pydantic import ConfigDict
 
-from routewright.config import STRICT, apply_overrides, parse, read_yaml, to_plain, write_text
+from routewright.config import (
+    STRICT,
+    apply_overrides,
+    parse,
+    read_yaml,
+    refuse_file,
+    to_plain,
+    write_text,
+)
 from routewright.errors import ConfigError
 
 
@@ -90,14 +98,45 @@ def test_a_wrong_override_is_quoted(override: str, message: str) -> None:
 
 def test_unreadable_yaml_names_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
-    with pytest.raises(ConfigError, match=r"r\.yaml: cannot be read"):
-        read_yaml(path)
     path.write_text("a: 1\nb: [\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"r\.yaml:3: not valid YAML"):
         read_yaml(path)
-    path.write_text("- a\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="expected a mapping of settings, found list"):
+
+
+def message_of(path: Path) -> str:
+    """What `read_yaml` says of the file."""
+    with pytest.raises(ConfigError) as caught:
         read_yaml(path)
+    return str(caught.value)
+
+
+def test_a_file_that_is_no_text_or_none_at_all_is_named_once_with_advice(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "r.yaml"
+    assert message_of(path) == f"{path}: no such file; check the path"
+    assert message_of(tmp_path) == f"{tmp_path}: is a folder; name a file in it"
+    long = tmp_path / ("x" * 300)
+    assert message_of(long).endswith(
+        ": cannot be read: File name too long; check path and rights"
+    )
+    path.write_bytes(b"a: 1\r\nb: caf\xe9\n")
+    advice = "not UTF-8 text; convert the file, for example with iconv"
+    assert message_of(path) == f"{path}:2: {advice}"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [("", "nothing"), ("text,label\na,b\n", "text"), ("- a\n", "a list"), ("1\n", "a value")],
+)
+def test_a_file_of_something_else_than_settings_says_what_is_expected(
+    content: str, found: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(content, encoding="utf-8")
+    assert message_of(path) == (
+        f"{path}: expected settings as KEY: VALUE, found {found}; name a file of settings"
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,3 +209,18 @@ def test_a_file_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: 
     with pytest.raises(ConfigError, match="taken: cannot be written: Is a directory"):
         write_text(tmp_path / "taken", "x")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_file_is_no_place_for_a_folder(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.touch()
+    refuse_file(tmp_path)
+    refuse_file(tmp_path / "new" / "folder")
+    with pytest.raises(ConfigError) as caught:
+        refuse_file(file)
+    assert str(caught.value) == f"{file}: cannot be written: is a file; name a folder"
+    for path in (file / "a.txt", file / "folder" / "a.txt"):
+        with pytest.raises(ConfigError, match=rf"written: {file} is a file; name a folder"):
+            refuse_file(path.parent / "below")
+        with pytest.raises(ConfigError, match=rf"{file} is a file, not a folder; check place"):
+            write_text(path, "x")

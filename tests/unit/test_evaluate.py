@@ -11,7 +11,7 @@ from tests.tiny import ATTACK, ENTITIES, TOPIC, write_tiny_bundle
 from routewright.bundle import Bundle
 from routewright.calibration import TaskCalibration
 from routewright.data.config import DataSpec
-from routewright.data.examples import SequenceExample, TokenExample
+from routewright.data.examples import Example, SequenceExample, TokenExample
 from routewright.errors import (
     BundleError,
     ConfigError,
@@ -27,6 +27,7 @@ from routewright.evaluate import (
     evaluate,
     evaluate_file,
     load_examples,
+    metric_names,
     open_target,
     parse_gate,
     view_of,
@@ -126,7 +127,9 @@ def test_coarse_labels_may_be_in_the_data_or_come_from_fine_ones(
     examples = [coarse, number_example("call 12 now", Span(0, 4, "OTHER"))]
     report = evaluate(classifier, "entities", examples, coarse=True, num_resamples=0)
     assert value(report, "span_f1") == 1.0
-    assert list(report.per_class) == ["DIGITS"]
+    assert list(report.per_class) == ["DIGITS", "O"]
+    assert report.per_class["O"]["token_f1"] == 1.0
+    assert report.per_class["O"]["support"] == 3
 
 
 @given(st.permutations(TOPIC.labels))
@@ -249,6 +252,22 @@ def test_gates_compare_and_name_what_failed(classifier: Classifier) -> None:
         check_gates(report, [parse_gate("accuracy>=0.9")])
     with pytest.raises(ConfigError, match="no such metric; attack has: accuracy"):
         check_gates(report, [parse_gate("beauty>=0.9")])
+
+
+@pytest.mark.parametrize("task", ["topic", "attack", "entities"])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_the_metrics_are_known_before_the_answers(
+    task: str, coarse: bool, classifier: Classifier
+) -> None:
+    head = classifier.heads[task]
+    if coarse and not head.task.coarse:
+        return
+    examples: list[Example] = [number_example("call 12")]
+    if head.task.kind == "sequence":
+        examples = [SequenceExample("call 12", head.task.labels[0])]
+    report = evaluate(classifier, task, examples, coarse=coarse, num_resamples=0)
+    view = view_of(classifier, task, coarse=coarse)
+    assert metric_names(classifier, view) == list(report.metrics)
 
 
 @pytest.mark.parametrize("text", ["accuracy", "accuracy>0.5", "accuracy>=high", "a>=nan", ""])

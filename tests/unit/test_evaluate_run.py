@@ -64,6 +64,8 @@ def test_adapters_and_heads_are_what_training_changed(run_folder: Path) -> None:
     target = open_target(run_folder)
     assert target.num_trained_parameters is not None
     assert 0 < target.num_trained_parameters < 10_000
+    assert target.num_parameters is not None
+    assert target.num_trained_parameters < target.num_parameters
 
 
 def test_what_training_took_is_read_from_the_record_of_the_run(

@@ -11,13 +11,19 @@ from routewright.bundle import (
     calibrations_to_plain,
     rewrite_bundle,
 )
-from routewright.calibrate.fit import calibrate
+from routewright.calibrate.fit import calibrate, few_rows
 from routewright.calibrate.section import read_reports, with_calibration
-from routewright.calibration import Target, TaskCalibration
+from routewright.calibration import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    Target,
+    TaskCalibration,
+)
 from routewright.data.examples import Example
-from routewright.errors import BundleError
+from routewright.errors import BundleError, DataError
 from routewright.runtime.classifier import Classifier
 from routewright.shipped import is_shipped
+from routewright.tasks import Task
 
 CARD_FILE = "README.md"
 
@@ -31,6 +37,9 @@ def recalibrate(
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, TaskCalibration]:
     """Fit one task of a bundle anew and write it back, as atomically as a bundle is written.
+
+    A fit that is worth nothing leaves the bundle as it was. At export one is kept and marked in
+    the card, for there is no earlier one to keep.
 
     Args:
         path: the bundle.
@@ -46,7 +55,8 @@ def recalibrate(
         BundleError: not a bundle, a damaged one, one of the package, which stays as it is, or
             another model by the time the fit is done.
         ConfigError: the target does not fit the task.
-        DataError: no examples, or none of the kind that the target counts.
+        DataError: no examples, or none of the kind that the target counts; the target cannot be
+            reached on them; or they are few and their temperature is an end of its range.
         TaskError: no such task.
     """
     if is_shipped(path):
@@ -59,7 +69,9 @@ def recalibrate(
     for precision in bundle.manifest.precisions:
         classifier = Classifier.open(path, precision=precision)
         goal = target or _goal(task, bundle.calibration(precision).get(task))
-        fitted[precision] = calibrate(classifier, task, examples, goal, progress=progress)
+        fit = calibrate(classifier, task, examples, goal, progress=progress)
+        _refuse_useless(fit, bundle.tasks[task], examples, precision)
+        fitted[precision] = fit
     # Fitting takes minutes, in which another process may have written to the bundle.
     bundle = _still_the_same(bundle)
     calibrations = {p: {**bundle.calibration(p), task: fitted[p]} for p in fitted}
@@ -73,6 +85,29 @@ def recalibrate(
         )
     rewrite_bundle(bundle, contents)
     return fitted
+
+
+def _refuse_useless(
+    fit: TaskCalibration, task: Task, examples: Sequence[Example], precision: str
+) -> None:
+    """Refuse a fit that nobody would take over the one that the bundle has.
+
+    A temperature at an end of its range is where the search was stopped, not what fits best: of
+    few rows most are wrong, or their labels stand for something else.
+    """
+    point, few = fit.operating_point, few_rows(task, examples)
+    kept = "the bundle keeps its calibration"
+    if point is not None and not point.met:
+        raise DataError(
+            f"task {task.name}: {point.metric} {point.goal:g} cannot be reached on these "
+            f"{len(examples)} rows, at most {point.achieved:.4f} ({precision}); {kept}; check "
+            "the labels, add rows or set a lower --target"
+        )
+    if few is not None and fit.temperature in (MIN_TEMPERATURE, MAX_TEMPERATURE):
+        raise DataError(
+            f"task {task.name}: no temperature fits {few}, the best is the end of its range, "
+            f"{fit.temperature:g} ({precision}); {kept}; check the labels or add rows"
+        )
 
 
 def _still_the_same(bundle: Bundle) -> Bundle:

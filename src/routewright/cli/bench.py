@@ -37,10 +37,13 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="Also write the JSON object here.")] = None,
 ) -> None:
     """Time the classifier against the bare graph and against separate single-task models."""
+    from routewright.bundle import Bundle
     from routewright.runtime.benchmark import BenchmarkPlan, run_benchmark
 
     if out is not None:
         refuse_folder(out)
+    for other in against or []:  # they are measured last; what is wrong is said first
+        Bundle.open(other)
     messages = Console(stderr=True, highlight=False)
     plan = BenchmarkPlan(bundle, tuple(against or ()), threads, rounds)
     result = run_benchmark(

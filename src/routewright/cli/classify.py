@@ -103,7 +103,11 @@ def _standard_input() -> Iterator[str]:
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as exc:
-            raise DataError("is not UTF-8 text", path="standard input", line=number) from exc
+            raise DataError(
+                "not UTF-8 text; convert it, for example with iconv",
+                path="standard input",
+                line=number,
+            ) from exc
         if line.strip():
             yield line.rstrip("\r\n")
 

@@ -49,6 +49,13 @@ def _megabytes(num_bytes: int | None) -> str:
     return "-" if num_bytes is None else f"{num_bytes / _MB:,.0f}"
 
 
+def _trained(measurement: Measurement) -> str:
+    trained, of_all = measurement.num_trained_parameters, measurement.num_parameters
+    if trained is None or not of_all:
+        return "-"
+    return f"{trained:,} ({100 * trained / of_all:.3g} %)"
+
+
 _ROWS: dict[str, Callable[[Measurement], str]] = {
     "calibration error": lambda m: number(m.ece),
     "confidence right / wrong": lambda m: (
@@ -59,9 +66,7 @@ _ROWS: dict[str, Callable[[Measurement], str]] = {
     "tokens per second": lambda m: f"{m.tokens_per_s:.0f}",
     "peak memory (MB)": lambda m: f"{m.peak_memory_bytes / _MB:.0f}",
     "size on disk (MB)": lambda m: f"{m.size_bytes / _MB:.1f}",
-    "trained parameters": lambda m: (
-        "-" if m.num_trained_parameters is None else f"{m.num_trained_parameters:,}"
-    ),
+    "trained parameters": _trained,
     "training time (s)": lambda m: "-" if m.train_s is None else f"{m.train_s:,.0f}",
     "training peak memory (MB)": lambda m: _megabytes(m.train_peak_memory_bytes),
     "training peak GPU memory (MB)": lambda m: _megabytes(m.train_peak_gpu_memory_bytes),

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from routewright.cli.augment import augment
+from routewright.config import refuse_file
 from routewright.data.config import DataSpec
 from routewright.data.leaks import check_leaks
 from routewright.data.readers import find_errors, guess_kind, read_examples
@@ -117,6 +118,7 @@ def split(
     as_json: JsonOption = False,
 ) -> None:
     """Split without duplicates: near duplicates and groups stay together, labels balanced."""
+    refuse_file(out)
     _refuse_overwriting(file, out)
     parts = split_examples(
         _read(DataSpec(path=str(file)), kind),
@@ -249,6 +251,7 @@ def synth(
     from routewright.data.synth import generate_pii, generate_samples, write_samples
 
     if kind is SynthKind.ALL:
+        refuse_file(out)
         write_samples(out, num_examples=num, seed=seed)
     elif kind is SynthKind.PII:
         write_examples(out, list(generate_pii(num, seed=seed)))

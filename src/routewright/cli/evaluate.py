@@ -16,7 +16,7 @@ from routewright.errors import ConfigError
 
 if TYPE_CHECKING:
     from routewright.data.config import DataSpec
-    from routewright.evaluate import Report, Target, View
+    from routewright.evaluate import Gate, Report, Target, View
 
 
 class Switch(StrEnum):
@@ -85,6 +85,7 @@ def evaluate(
         second_look=None if second_look is None else second_look is Switch.ON,
     )
     view = view_of(opened.classifier, task, only_types=types, coarse=coarse)
+    _refuse_unknown_metrics(gates, opened, view)
     report = _with_progress(opened, view, spec)
     plain = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
     if as_json:
@@ -125,6 +126,13 @@ def split_names(text: str | None) -> list[str] | None:
     if not names:
         raise ConfigError("--only-types: expected one or more types, for example PERSON,EMAIL")
     return names
+
+
+def _refuse_unknown_metrics(gates: "list[Gate]", target: "Target", view: "View") -> None:
+    """Before the work that a gate on them would waste."""
+    from routewright.evaluate import check_metrics, metric_names
+
+    check_metrics(gates, view.task.name, metric_names(target.classifier, view))
 
 
 def _with_progress(target: "Target", view: "View", spec: "DataSpec") -> "Report":

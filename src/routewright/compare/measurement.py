@@ -56,8 +56,10 @@ class Measurement:
     """Of the whole process, from its start to the end of the timed passes."""
     size_bytes: int
     """On disk, as `routewright.evaluate.Target` counts it."""
+    num_parameters: int | None
+    """Of the whole model while it trained; known for runs."""
     num_trained_parameters: int | None
-    """Known for runs."""
+    """Those of them that training changed; known for runs."""
     train_s: float | None
     """Of a run: how long training took, all resumptions together."""
     train_peak_memory_bytes: int | None

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from routewright.compare.measurement import (
     MeasurementRequest,
 )
 from routewright.config import to_plain
-from routewright.errors import BundleError
+from routewright.errors import BundleError, DataError, RoutewrightError
 from routewright.metrics import estimate
 from routewright.runtime.machine import describe_machine, library_versions, source_commit
 
@@ -46,7 +46,8 @@ def compare(
         progress: called before each target.
 
     Raises:
-        BundleError: a target that cannot be measured, with the reason.
+        RoutewrightError: what a measuring process could not do, as the class that says so.
+        BundleError: a measuring process ended without a word.
     """
     found = []
     for target in targets:
@@ -96,7 +97,7 @@ def _measure(request: MeasurementRequest) -> Measured:
             raise BundleError(f"{request.target}: the measuring process {reason}")
         result = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in result:
-        raise BundleError(_named(request.target, result["error"]))
+        raise _error(request.target, result["error"], result["code"])
     return TypeAdapter(Measured).validate_python(result)
 
 
@@ -117,5 +118,18 @@ def _reason(code: int, errors: str) -> str:
     return f"failed: {reason}{hint}"
 
 
-def _named(target: str, message: str) -> str:
-    return message if message.startswith(target) else f"{target}: {message}"
+def _error(target: str, message: str, code: str) -> RoutewrightError:
+    """The error of a measuring process, with its class and the target it was about."""
+    (kind,) = (c for c in _classes(RoutewrightError) if c.code == code)
+    if issubclass(kind, DataError):  # these start with the place in the data
+        message = f"{message} (measuring {target})"
+    elif not message.startswith(target):
+        message = f"{target}: {message}"
+    # Not by calling it: some classes make their message of other values.
+    return kind.__new__(kind, message)
+
+
+def _classes(root: type[RoutewrightError]) -> Iterator[type[RoutewrightError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _classes(child)

@@ -1,7 +1,7 @@
 """The measuring process: ``python -m routewright.compare.worker REQUEST RESULT``.
 
 One process a model, so that memory is that model's alone. Reads a `MeasurementRequest` and
-writes a `Measured`, or ``{"error": message}``, as JSON.
+writes a `Measured`, or ``{"error": message, "code": code}`` of an error, as JSON.
 """
 
 import json
@@ -74,6 +74,7 @@ def measure(request: MeasurementRequest) -> Measured:
         tokens_per_s=float(outcome.num_tokens_N.sum()) / duration_s,
         peak_memory_bytes=memory_bytes,
         size_bytes=target.size_bytes,
+        num_parameters=target.num_parameters,
         num_trained_parameters=target.num_trained_parameters,
         train_s=target.train_s,
         train_peak_memory_bytes=target.train_peak_memory_bytes,
@@ -130,7 +131,7 @@ def main(request_path: str, result_path: str) -> int:
         measured = measure(parse(MeasurementRequest, request, source=request_path))
         result = asdict(measured)
     except RoutewrightError as exc:
-        result, code = {"error": str(exc)}, exc.exit_code
+        result, code = {"error": str(exc), "code": exc.code}, exc.exit_code
     Path(result_path).write_text(json.dumps(result), encoding="utf-8")
     return code
 

@@ -106,15 +106,27 @@ def read_texts(path: Path, *, text_column: str = "text") -> Iterator[str]:
     Empty lines of a text file are skipped; nothing but the text column of a row is looked at.
 
     Raises:
-        DataError: as for `read_examples`.
+        DataError: as for `read_examples`; at the end, that there was no text.
     """
-    if path.name.lower().endswith((".txt", ".txt.gz")):
-        if not exists(path):
-            raise DataError("no such file; check the path", path=path)
-        for _, line in read_lines(path):
-            if line.strip():
-                yield line.rstrip("\r\n")
-        return
+    is_plain = path.name.lower().endswith((".txt", ".txt.gz"))
+    texts = _plain_texts(path) if is_plain else _row_texts(path, text_column)
+    found = False
+    for text in texts:
+        found = True
+        yield text
+    if not found:
+        raise DataError(f"holds no {'texts' if is_plain else 'rows'}", path=path)
+
+
+def _plain_texts(path: Path) -> Iterator[str]:
+    if not exists(path):
+        raise DataError("no such file; check the path", path=path)
+    for _, line in read_lines(path):
+        if line.strip():
+            yield line.rstrip("\r\n")
+
+
+def _row_texts(path: Path, text_column: str) -> Iterator[str]:
     for line_number, row in read_rows(path):
         try:
             yield text_of(row, text_column)

@@ -129,7 +129,9 @@ SOURCES: Mapping[str, PublicSource] = MappingProxyType(
                 kind="sequence",
                 hub_id="TIGER-Lab/MMLU-Pro",
                 revision="527feea0afed1de15a8c115abf7be4c912123315",
-                licence="MIT",
+                # Its authors state two: MIT on the hub, where the rows are, and Apache-2.0 in
+                # the LICENSE of their repository, github.com/TIGER-AI-Lab/MMLU-Pro.
+                licence="MIT (hub), Apache-2.0 (repository)",
                 url=f"{_HUB}/TIGER-Lab/MMLU-Pro",
                 split="test",
                 configs={"default": ("data/{split}-*.parquet", "{split}-*.parquet")},

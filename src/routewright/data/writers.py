@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from routewright.config import why_unwritable
 from routewright.data.examples import Example, SequenceExample
 from routewright.errors import DataError, MissingExtraError
 
@@ -133,7 +134,10 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise DataError(f"cannot be written: {exc.strerror or exc}", path=path) from exc
+        raise DataError(
+            f"cannot be written: {why_unwritable(path, exc)}; check place, rights and space",
+            path=path,
+        ) from exc
 
 
 def _json(value: object, indent: int | None = None) -> str:

@@ -1,6 +1,7 @@
 """How good a model is on labelled data: a run or a bundle, a task and a file to one report."""
 
-from routewright.evaluate.gates import Gate, check_gates, parse_gate
+from routewright.evaluate.gates import Gate, check_gates, check_metrics, parse_gate
+from routewright.evaluate.outcomes import metric_names
 from routewright.evaluate.report import Report
 from routewright.evaluate.run import evaluate, evaluate_file, view_of, with_origin
 from routewright.evaluate.targets import Target, open_target
@@ -12,9 +13,11 @@ __all__ = [
     "Target",
     "View",
     "check_gates",
+    "check_metrics",
     "evaluate",
     "evaluate_file",
     "load_examples",
+    "metric_names",
     "open_target",
     "parse_gate",
     "view_of",

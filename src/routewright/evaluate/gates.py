@@ -3,7 +3,7 @@
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from routewright.errors import ConfigError, GateError
@@ -43,6 +43,18 @@ def parse_gate(text: str) -> Gate:
     return Gate(match[1], match[2], bound)
 
 
+def check_metrics(gates: Sequence[Gate], task: str, known: Iterable[str]) -> None:
+    """Refuse a gate on a metric that `task` does not have; needs no report, so before the work.
+
+    Raises:
+        ConfigError: names the metrics that there are.
+    """
+    known = list(known)
+    for gate in gates:
+        if gate.metric not in known:
+            raise ConfigError(f"--gate {gate}: no such metric; {task} has: {', '.join(known)}")
+
+
 def check_gates(report: Report, gates: Sequence[Gate]) -> None:
     """Refuse a report that fails a gate; a metric that is undefined on the data fails too.
 
@@ -50,11 +62,9 @@ def check_gates(report: Report, gates: Sequence[Gate]) -> None:
         ConfigError: no such metric in the report.
         GateError: names every gate that failed, with the value.
     """
+    check_metrics(gates, report.task, report.metrics)
     failed = []
     for gate in gates:
-        if gate.metric not in report.metrics:
-            known = ", ".join(report.metrics)
-            raise ConfigError(f"--gate {gate}: no such metric; {report.task} has: {known}")
         value = report.metrics[gate.metric].value
         if value is None:
             failed.append(f"{gate} (undefined on this data)")

@@ -169,6 +169,8 @@ class SpanOutcome:
             [self.predicted[i] for i in kept],
             self.view.labels,
             only_types=self.view.only_types,
+            # The coarse label set has "none" among its labels.
+            outside=self.view.coarse and self.view.only_types is None,
             num_resamples=num_resamples,
         )
 
@@ -257,6 +259,21 @@ def run_model(
         for row, raw in zip(chunk, raws, strict=True):
             outcome.add(row, raw)
     return outcome
+
+
+def metric_names(classifier: Classifier, view: View) -> list[str]:
+    """The metrics that a report under `view` will have, known before anything is answered.
+
+    Raises:
+        TaskError: the classifier does not have the task.
+    """
+    example: Example = (
+        TokenExample("", ())
+        if view.task.kind == "token"
+        else SequenceExample("", view.task.labels[0])
+    )
+    outcome = _empty_outcome(head_of(classifier, view.task.name), view, [example])
+    return list(outcome.weighted()(np.ones((1, 1))))
 
 
 def head_of(classifier: Classifier, task: str) -> Head:

@@ -31,8 +31,10 @@ class Target:
     size_bytes: int
     """Of everything that classifying needs at this precision: graph or weights, tokenizer,
     calibration. Adapters of a run count without the frozen weights they belong to."""
+    num_parameters: int | None
+    """Of the model as trained, adapters included; None where only a bundle is at hand."""
     num_trained_parameters: int | None
-    """Parameters that training changed; None where only a bundle is at hand."""
+    """Those of them that training changed; None where only a bundle is at hand."""
     train_s: float | None = None
     """How long training took, all resumptions together, as the run recorded it."""
     train_peak_memory_bytes: int | None = None
@@ -100,7 +102,7 @@ def _open_bundle(
         precision=chosen,
         sha256=manifest.files[graph].sha256,
     )
-    return Target(classifier, "bundle", record, sum(needed), None), manifest.second_look
+    return Target(classifier, "bundle", record, sum(needed), None, None), manifest.second_look
 
 
 def _open_run(
@@ -129,11 +131,12 @@ def _open_run(
         name=run.recipe().name, path=str(path), precision=RUN_PRECISION, sha256=sha256
     )
     num_bytes = sum(p.stat().st_size for p in run.model_folder.rglob("*") if p.is_file())
+    num_all = sum(p.numel() for p in model.parameters())
     num_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     classifier = torch_classifier(model, encoder, _calibrations(run))
     recorded = run.recorded()
     target = Target(
-        classifier, "run", record, num_bytes, num_trained,
+        classifier, "run", record, num_bytes, num_all, num_trained,
         train_s=recorded.get("train_s"),
         train_peak_memory_bytes=recorded.get("peak_memory_bytes"),
         train_peak_gpu_memory_bytes=recorded.get("peak_gpu_memory_bytes"),

@@ -7,8 +7,10 @@
 - type_f1: overlap with the right type (nervaluate's ``ent_type``).
 - overlap_recall: share of the true spans with which a predicted span of their type shares a
   character; the recall that an operating point of a token task is fitted to.
-- token_f1, token_f2: words instead of spans. A word has the label of the span that covers most
-  of it; words outside all true spans count only when predicted.
+- token_f1, token_f2: words instead of spans. A word is a run of letters, marks and digits, or
+  one ideograph (`routewright.metrics.matching.words`), whatever the tokenizer makes of it. It
+  has the label of the span that covers most of it; words outside all true spans count only
+  when predicted.
 
 Shape letters: R = resamples, D = documents, K = the fields of `_Counts`.
 
@@ -47,7 +49,9 @@ class SpanReport:
     metrics: dict[str, Estimate]
     per_class: dict[str, dict[str, float | int | None]]
     """Per entity type: precision (None if never predicted), recall (None without examples), f1,
-    f2, partial_f1, token_f1 (None if neither occurs), support in true spans."""
+    f2, partial_f1, token_f1 (None if neither occurs), support in true spans. Row ``O``, where
+    it is asked for, is of the words outside all spans, as if "none" were their label: it has
+    token_f1, as support the number of such words, and None elsewhere."""
     confusion_matrix: ConfusionMatrix
     """Rows are true types, columns predicted ones; spans that share most characters pair up,
     one to one. Column ``O`` counts missed spans, row ``O`` spurious ones."""
@@ -70,10 +74,12 @@ class _Counts(NamedTuple, Generic[Number]):
 class _Document:
     """The spans of one document that are scored."""
 
-    def __init__(self, text: str, true: list[Span], predicted: list[Span]) -> None:
+    def __init__(
+        self, text: str, true: list[Span], predicted: list[Span], *, outside: bool
+    ) -> None:
         self.true = sorted(true)
         self.predicted = sorted(predicted)
-        offsets = matching.words(text) if true or predicted else []
+        offsets = matching.words(text) if true or predicted or outside else []
         self.true_words = matching.word_labels(offsets, self.true)
         self.predicted_words = matching.word_labels(offsets, self.predicted)
 
@@ -106,6 +112,7 @@ def span_report(
     entity_types: LabelSet,
     *,
     only_types: Sequence[str] | None = None,
+    outside: bool = False,
     num_resamples: int = 1000,
 ) -> SpanReport:
     """Score predicted spans with the metrics of the module header.
@@ -117,6 +124,7 @@ def span_report(
         entity_types: the types of the task, in order.
         only_types: restricts true and predicted spans alike to these types, for data that
             annotates only some: a prediction of another type is then neither right nor wrong.
+        outside: adds row ``O`` to `per_class`, for data that annotates all of the types.
         num_resamples: bootstrap resamples of documents; 0 skips the intervals.
 
     Raises:
@@ -124,11 +132,13 @@ def span_report(
         TaskError: a span, or `only_types`, names a type outside `entity_types`.
         ValueError: the three sequences differ in length.
     """
-    documents, types = _documents(texts, gold, predicted, entity_types, only_types)
+    documents, types = _documents(
+        texts, gold, predicted, entity_types, only_types, outside=outside
+    )
     return SpanReport(
         num_examples=len(texts),
         metrics=bootstrap(_weighted(documents, types), len(texts), num_resamples=num_resamples),
-        per_class=_per_class(documents, types),
+        per_class=_per_class(documents, [*types, OUTSIDE] if outside else list(types)),
         confusion_matrix=_confusion_matrix(documents, types),
     )
 
@@ -151,6 +161,8 @@ def _documents(
     predicted: Sequence[Sequence[Span]],
     entity_types: LabelSet,
     only_types: Sequence[str] | None,
+    *,
+    outside: bool = False,
 ) -> tuple[list[_Document], LabelSet]:
     """Checked input: documents with the scored spans, and the types that are scored."""
     if not len(texts) == len(gold) == len(predicted):
@@ -161,7 +173,12 @@ def _documents(
         raise DataError("there are no documents to score; give a file with at least one row")
     types = _subset(entity_types, only_types)
     documents = [
-        _Document(text, _restrict(t, entity_types, types), _restrict(p, entity_types, types))
+        _Document(
+            text,
+            _restrict(t, entity_types, types),
+            _restrict(p, entity_types, types),
+            outside=outside,
+        )
         for text, t, p in zip(texts, gold, predicted, strict=True)
     ]
     return documents, types
@@ -224,11 +241,11 @@ _PER_CLASS = {
 
 
 def _per_class(
-    documents: Sequence[_Document], types: LabelSet
+    documents: Sequence[_Document], names: Sequence[str]
 ) -> dict[str, dict[str, float | int | None]]:
-    sums = {name: np.zeros(len(_Counts._fields)) for name in types}
+    sums = {name: np.zeros(len(_Counts._fields)) for name in names}
     for document in documents:
-        for name in document.types:
+        for name in {*document.types, OUTSIDE} & sums.keys():
             sums[name] += np.array(document.counts({name}))
     result: dict[str, dict[str, float | int | None]] = {}
     for name, sums_K in sums.items():
@@ -236,7 +253,8 @@ def _per_class(
         result[name] = {
             key: number_or_none(metrics[metric][0]) for key, metric in _PER_CLASS.items()
         }
-        result[name]["support"] = int(_Counts(*sums_K).true)
+        counts = _Counts(*sums_K)
+        result[name]["support"] = int(counts.words_true if name == OUTSIDE else counts.true)
     return result
 
 

@@ -209,6 +209,39 @@ def test_a_refitted_bundle_opens_with_its_new_thresholds_and_card(tmp_path: Path
     assert others["topic"]["temperature"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("task", "examples", "target", "message"),
+    [
+        (
+            "topic",
+            [SequenceExample("hello", "law"), SequenceExample("please", "law")],
+            "topic.precision=0.9",
+            r"precision 0.9 cannot be reached on these 2 rows, at most 0\.0000 \(.*--target",
+        ),
+        (
+            "attack",
+            [SequenceExample("xx", "benign"), SequenceExample("hello", "attack")],
+            None,
+            r"no temperature fits 2 rows, .*the end of its range, 20 \(.*check the labels",
+        ),
+    ],
+)
+def test_a_fit_that_is_worth_nothing_leaves_the_bundle_as_it_was(
+    task: str,
+    examples: list[SequenceExample],
+    target: str | None,
+    message: str,
+    tmp_path: Path,
+) -> None:
+    path = write_tiny_bundle(tmp_path / "bundle").path
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    goal = None if target is None else parse_target(target)
+    with pytest.raises(DataError, match=rf"^task {task}: {message}") as caught:
+        recalibrate(path, task, examples, goal)
+    assert "the bundle keeps its calibration" in str(caught.value)
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
 def test_the_card_names_tasks_whose_test_results_are_of_an_earlier_calibration(
     tmp_path: Path,
 ) -> None:

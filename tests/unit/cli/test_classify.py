@@ -84,6 +84,20 @@ def test_without_a_bundle_the_error_says_what_to_do(shipped_folder: Path) -> Non
         classify("hello")
 
 
-def test_input_that_is_not_utf8_is_named_by_line(bundle: str) -> None:
-    with pytest.raises(DataError, match="standard input:2: is not UTF-8 text"):
+def test_input_that_is_not_utf8_is_named_by_line_with_advice(bundle: str) -> None:
+    message = "standard input:2: not UTF-8 text; convert it, for example with iconv"
+    with pytest.raises(DataError, match=message):
         answers("-", "--bundle", bundle, stdin=b"ok\n\xff\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_file_without_texts_is_an_error_and_prints_nothing(
+    options: list[str], bundle: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "empty.csv"
+    path.write_text("text,label\n", encoding="utf-8")
+    arguments = ["classify", "--file", str(path), "--bundle", bundle, *options]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, DataError)
+    assert str(result.exception) == f"{path}: holds no rows"
+    assert result.stdout == ""

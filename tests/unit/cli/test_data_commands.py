@@ -141,9 +141,19 @@ def test_a_split_that_fails_leaves_the_whole_of_the_first(rows: Path, tmp_path: 
     assert all(path.read_bytes() == before[path] for path in kept)
 
 
-def test_a_folder_below_a_file_is_refused(rows: Path) -> None:
-    with pytest.raises(DataError, match=r"train\.jsonl: cannot be written"):
-        run("split", rows, "--out", rows / "parts")
+@pytest.mark.parametrize("below", [".", "parts"])
+@pytest.mark.parametrize("verb", [["split", "ROWS"], ["synth", "all", "--num", "3"]])
+def test_a_file_in_the_place_of_a_folder_is_refused_before_the_work(
+    verb: list[str], below: str, tmp_path: Path
+) -> None:
+    # No rows: reading them would be another error.
+    file = tmp_path / "rows.jsonl"
+    file.touch()
+    out = file / below
+    arguments = [str(file) if a == "ROWS" else a for a in verb]
+    with pytest.raises(ConfigError, match=rf"^{out}: cannot be written: .*is a file; name a"):
+        run(*arguments, "--out", out)
+    assert not file.read_bytes()
 
 
 def test_convert_changes_the_format_and_renames_labels(rows: Path, tmp_path: Path) -> None:

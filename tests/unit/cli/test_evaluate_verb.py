@@ -109,6 +109,23 @@ def test_a_failed_gate_exits_with_3_after_the_report(
     assert re.fullmatch(r"routewright: gate error: .*accuracy>=0.99.*\n", printed.err)
 
 
+def test_a_gate_on_no_metric_is_refused_before_the_data_is_read(
+    data: Path,
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    missing = data.with_name("missing.jsonl")
+    for task, metric in (("attack", "recall_at_threshold"), ("entities", "span_f1")):
+        options = ["--task", task, "--data", missing, "--gate", "beauty>=0.5"]
+        assert run(monkeypatch, "evaluate", tiny_bundle.path, *options) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert re.fullmatch(
+            rf".*--gate beauty>=0.5: no such metric; {task} has: .*{metric}.*\n", printed.err
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -193,6 +193,24 @@ def test_texts_to_classify_come_from_lines_or_a_column(tmp_path: Path) -> None:
         list(read_texts(tmp_path / "x.jsonl"))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.jsonl", "", "holds no rows"),
+        ("x.csv", "text,label\n", "holds no rows"),
+        ("x.txt", "\n \n", "holds no texts"),
+    ],
+)
+def test_a_file_without_texts_to_classify_says_so(
+    name: str, content: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        list(read_texts(path))
+    assert str(caught.value) == f"{path}: {message}"
+
+
 def test_a_hub_folder_is_read_without_the_network(tmp_path: Path) -> None:
     write(tmp_path / "x.jsonl", {"text": "a", "label": "x"})
     (tmp_path / "set").mkdir()

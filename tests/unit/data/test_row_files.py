@@ -127,6 +127,13 @@ def test_a_folder_in_the_place_of_a_file_is_found_before_all_writing(
     assert list(tmp_path.iterdir()) == [second]
 
 
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.touch()
+    with pytest.raises(DataError, match=rf"b\.csv: cannot be written: {file} is a file, not a"):
+        write_examples(file / "b.csv", SEQUENCE)
+
+
 def test_lines_count_through_quoted_line_breaks_of_csv(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text('\ufefftext,label\n"two\nlines",a\n\nplain,b\n', encoding="utf-8")

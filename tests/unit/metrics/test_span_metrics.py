@@ -102,6 +102,20 @@ def test_words_carry_the_label_that_covers_most_of_them() -> None:
     assert report.per_class["PERSON"]["token_f1"] == pytest.approx(2 * 2 / (2 + 3))
 
 
+def test_words_outside_all_spans_are_a_class_where_they_are_asked_for() -> None:
+    texts = ["Ada met Bob, 42", "nobody at all here"]
+    gold = [[Span(0, 3, "PERSON"), Span(8, 11, "PERSON")], []]
+    predicted = [[Span(0, 7, "PERSON")], [Span(0, 6, "PERSON")]]
+    plain = span_report(texts, gold, predicted, TYPES, num_resamples=0)
+    report = span_report(texts, gold, predicted, TYPES, outside=True, num_resamples=0)
+    # True: met, 42 and four words below; predicted: Bob, 42 and three; four of them agree.
+    row = report.per_class.pop("O")
+    assert row.pop("token_f1") == pytest.approx(2 * 4 / (6 + 5))
+    assert row.pop("support") == 6
+    assert set(row.values()) == {None}
+    assert report == plain
+
+
 def test_words_follow_the_script() -> None:
     hindi = "\u0939\u093f\u0928\u094d\u0926\u0940"
     text = f"cafe\u0301 O'Hara_7 \u6771\u4eac {hindi} \U0001f600!"
