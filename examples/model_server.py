@@ -109,8 +109,7 @@ def last_user_text(messages: Any) -> str:
 
 def chat_texts(body: Json) -> list[str]:
     """The text to answer, once a choice; the Responses API calls the messages its input."""
-    messages = body.get("messages", body.get("input"))
-    return [last_user_text(messages)] * int(body.get("n") or 1)
+    return [last_user_text(body.get("messages", body.get("input")))] * int(body.get("n") or 1)
 
 
 def completion_texts(body: Json) -> list[str]:
@@ -332,8 +331,9 @@ class ModelServer:
         raw = await request.body()
         try:
             body = json.loads(raw) if raw else {}
+            json.dumps(body, ensure_ascii=False).encode()  # not if half an emoji is escaped
         except ValueError:
-            return error(400, "the body is not JSON")
+            return error(400, "the body is not JSON in UTF-8")
         seen = SeenRequest(request.url.path, dict(request.headers), body)
         self.requests.append(seen)
         if self.api_key and seen.headers.get("authorization") != f"Bearer {self.api_key}":

@@ -38,6 +38,9 @@ NEUTRAL = "tell me more"
 UNSURE = "q" + "a" * 18
 """Mathematics and other are about as probable."""
 
+EVERYBODY = ("user", "tool", "assistant", "system", "definition")
+"""Roles of the jailbreak guard."""
+
 TASKS = (
     Task(name="category", kind="sequence", labels=("math", "law", "other")),
     Task(

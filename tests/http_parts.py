@@ -229,11 +229,12 @@ def to(*servers: SocketServer | Endpoint, **fields: Any) -> Forward:
     return Forward(**{"model": "m", "endpoints": tuple(endpoints), **fields})
 
 
-def code(answer: Received) -> str:
+def code(answer: Received) -> str | None:
     """Of an error in OpenAI's shape."""
     error = json.loads(answer.body)["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    return str(error["code"])
+    found: str | None = error["code"]
+    return found
 
 
 async def ended(script: Script) -> Outcome:

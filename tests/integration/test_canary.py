@@ -83,9 +83,10 @@ class Scene:
         )
 
     def refused(self, answer: httpx.Response, status: int) -> None:
-        """The gateway, or Envoy, said no and repeated nothing."""
+        """The gateway, or Envoy, said no and repeated nothing but the id it was given."""
         assert answer.status_code == status, answer.text
-        silent(answer.text, str(answer.headers))
+        told = {name: v for name, v in answer.headers.items() if name != "x-request-id"}
+        silent(answer.text, str(told))
 
     def model(self, backend: Any) -> None:
         """Another backend under the same heads; None puts the first one back."""

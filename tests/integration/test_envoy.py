@@ -89,6 +89,14 @@ def client(request: pytest.FixtureRequest, parts: Parts) -> httpx.Client:
     return parts.clients[request.param]
 
 
+def error_of(answer: httpx.Response) -> tuple[str, str]:
+    """Type and code of an error in OpenAI's shape."""
+    assert answer.headers["content-type"] == "application/json"
+    error = answer.json()["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    return error["type"], error["code"]
+
+
 def only(*names: str) -> pytest.MarkDecorator:
     """Run a test with these configurations of the filter alone."""
     return pytest.mark.parametrize("client", names, indirect=True)
@@ -120,6 +128,7 @@ def test_a_client_cannot_choose_the_upstream_itself(
     wish = "alpha" if name == "x-selected-model" else f"127.0.0.1:{parts.ports['alpha']}"
     answer = buffered.post("/report", content=b"x", headers={**script(), name: wish})
     assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    assert answer.json()["error"]["message"] == "no model was chosen for this request"
     assert parts.alpha.requests == before
 
 
@@ -153,6 +162,23 @@ def test_a_body_over_the_limit_gets_413(client: httpx.Client) -> None:
     body = b"x" * (9 * 1024 * 1024)
     answer = client.post("/report", content=body, headers=script(model="alpha"))
     assert answer.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE
+    assert error_of(answer) == ("invalid_request_error", "request_too_large")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_model_that_is_down_is_an_error_in_openais_shape_without_an_address(
+    parts: Parts, method: str, tmp_path: Path
+) -> None:
+    server = ExtProcServer(lambda: ScriptedHandler(parts.outcomes), ExtProcSettings(port=0))
+    proxy = settings_for({"down": free_port()}, parts.loop.run(server.start()))
+    # The handler looks at the answer, as it does where values are to be put back.
+    headers = script(model="down", answer="whole", name="Ada")
+    with envoy(proxy, tmp_path) as client:
+        answer = client.request(method, "/report", headers=headers)
+    parts.loop.run(server.stop())
+    assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    assert error_of(answer) == ("server_error", "upstream")
+    assert not any(said in answer.text for said in ("127.0.0.1", "reset", "Connection refused"))
 
 
 def test_a_rewritten_body_has_its_own_length(client: httpx.Client) -> None:
@@ -179,10 +205,13 @@ def test_a_rewritten_answer_is_whole_and_has_the_right_length(client: httpx.Clie
     assert answer.headers.get("content-length", "17") == "17"
 
 
-def test_an_immediate_answer_needs_no_upstream(client: httpx.Client, parts: Parts) -> None:
-    headers = script(immediate=429)
+@pytest.mark.parametrize("status", [200, 400, 413, 429, 500, 503])
+def test_an_immediate_answer_needs_no_upstream_and_stays_as_it_is(
+    client: httpx.Client, parts: Parts, status: int
+) -> None:
+    headers = script(immediate=status)
     answer = client.post("/report", content=b"abc", headers=headers)
-    assert (answer.status_code, answer.json()["size"]) == (429, 3)
+    assert (answer.status_code, answer.json()) == (status, {"said": "no", "size": 3})
     assert answer.headers["content-type"] == "application/json"
     parts.wait_for_end(headers, Outcome.COMPLETE)
 
@@ -350,7 +379,9 @@ def test_a_killed_gateway_means_5xx_and_all_is_well_when_it_is_back(
             gateway.send_signal(signal.SIGKILL)
             gateway.communicate(timeout=PATIENCE_S)
             assert slow.result(PATIENCE_S).is_server_error
-        assert client.post("/report", content=b"x", headers=headers).is_server_error
+        away = client.post("/report", content=b"x", headers=headers)
+        assert away.is_server_error
+        assert error_of(away) == ("server_error", "gateway_error")
         assert parts.alpha.requests == before
         again = gateway_process(port)
         try:

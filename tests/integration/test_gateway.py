@@ -183,7 +183,9 @@ def test_a_model_that_is_down_makes_a_failed_request(whole: Whole, door: str) ->
         ("errors_total", {"door": name, "code": "upstream"}),
     )
     before = [whole.counted(metric, **labels) for metric, labels in series]
-    assert ask(whole, door, NEUTRAL, model="down").status_code in {502, 503}
+    answer = ask(whole, door, NEUTRAL, model="down")
+    assert answer.status_code in {502, 503}
+    assert answer.json()["error"]["code"] == "upstream"
 
     def counted_once() -> bool:
         return [whole.counted(m, **labels) for m, labels in series] == [n + 1 for n in before]

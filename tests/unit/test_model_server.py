@@ -51,6 +51,16 @@ def test_a_chat_answer_repeats_what_arrived_and_the_server_remembers_it(
     wait_until(lambda: seen.finished, "the end of the answer")
 
 
+@pytest.mark.parametrize("raw", [b"{", b"\xff", b'{"model": "m", "prompt": "\\ud83d"}'])
+def test_a_body_that_is_no_utf8_json_is_refused_and_not_remembered(
+    served: tuple[str, Any], raw: bytes
+) -> None:
+    key = {"authorization": "Bearer sesame"}
+    with httpx.Client(base_url=served[0], headers=key, trust_env=False) as http:
+        assert http.post("/completions", content=raw).status_code == 400
+        assert http.get(served[0].replace("/v1", "/requests")).status_code == 200
+
+
 @pytest.mark.parametrize("size", [None, "1", "3"])
 def test_a_streamed_chat_begins_with_the_role_and_ends_with_reason_and_usage(
     client: openai.OpenAI, served: tuple[str, Any], size: str | None

@@ -4,10 +4,19 @@ import json
 from collections.abc import Callable
 
 from routewright.gateway.answer_ids import MAX_BYTES, AnswerId
+from routewright.gateway.bodies.failures import error_answer
 from routewright.gateway.exchange import BodyHandling, Headers
 from routewright.gateway.json_bytes import dump_json, in_thread
 from routewright.gateway.masking import Masker, unmask_answer
 from routewright.gateway.sse import SseUnmasker
+
+ANSWER_TOO_LARGE = error_answer(
+    502,
+    "the model's answer is larger than the gateway holds at once (gateway.max_body_bytes); "
+    "ask for a shorter one, or for a stream",
+    code="answer_too_large",
+)
+"""Instead of an answer that has to be whole before any of it may go to the client."""
 
 
 class AnswerReader:
@@ -32,7 +41,7 @@ class AnswerReader:
         self._masker = masker
         self._json_content = json_content
         self._tell_id = tell_id
-        self._max_looked_at_bytes = min(MAX_BYTES, max_body_bytes)
+        self._max_body_bytes = max_body_bytes
         self._id: AnswerId | None = None
         self._stream: SseUnmasker | None = None
 
@@ -56,10 +65,15 @@ class AnswerReader:
         if events and unmasks:
             self._stream = SseUnmasker(self._masker, json_content=self._json_content)
         # An answer that is only looked at is gathered if it is small, and so keeps its length.
-        length = headers.get("content-length", "")
-        small = length.isdecimal() and int(length) <= self._max_looked_at_bytes
+        length = _length(headers)
+        small = length is not None and length <= min(MAX_BYTES, self._max_body_bytes)
         whole = not events and (unmasks or small)
         return BodyHandling.WHOLE if whole else BodyHandling.STREAM
+
+    def is_too_large(self, headers: Headers) -> bool:
+        """Whether an answer that is planned to be gathered says that it cannot be."""
+        length = _length(headers)
+        return length is not None and length > self._max_body_bytes
 
     async def take(self, chunk: bytes, *, end: bool) -> bytes:
         """What the client gets for a piece: the values put back."""
@@ -79,3 +93,9 @@ class AnswerReader:
             return chunk  # not what it says it is; nothing of ours can be in it in full
         filled = unmask_answer(answer, self._masker, json_content=self._json_content)
         return chunk if filled == answer else dump_json(filled)
+
+
+def _length(headers: Headers) -> int | None:
+    """The body's size in bytes, if the server says it."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else None

@@ -81,7 +81,11 @@ class ReloadResult:
 
 
 def load_deployment(
-    file: PolicyFile, *, num_threads: int | None = None, before: Loaded | None = None
+    file: PolicyFile,
+    *,
+    num_threads: int | None = None,
+    before: Loaded | None = None,
+    with_secrets: bool = True,
 ) -> Loaded:
     """Open and check everything that a policy file names.
 
@@ -89,12 +93,15 @@ def load_deployment(
         file: as `read_policy_file` gave it.
         num_threads: of a forward pass; None takes one for each physical core.
         before: a model with the same manifest is taken from here, after its files are checked.
+        with_secrets: without them no model server can be asked.
 
     Raises:
         ConfigError: a secret is missing, or the bundle lacks a label.
         BundleError: the bundle is not the one that was exported.
     """
-    api_keys = resolve_secrets(file.policy, os.environ, source=str(file.path))
+    api_keys = (
+        resolve_secrets(file.policy, os.environ, source=str(file.path)) if with_secrets else {}
+    )
     folder = file.required_bundle()
     signature = signature_of(folder / MANIFEST_FILE)
     digest = _digest(folder / MANIFEST_FILE)

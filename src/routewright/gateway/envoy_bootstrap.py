@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from routewright.errors import ConfigError
+from routewright.gateway.envoy_replies import local_reply_config
 
 API = "type.googleapis.com/envoy"
 EXT_PROC_CLUSTER = "routewright_ext_proc"
@@ -152,6 +153,7 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
         "use_remote_address": True,
         "skip_xff_append": True,
         "early_header_mutation_extensions": [_header_removal(settings)],
+        "local_reply_config": local_reply_config(),
         "route_config": {"name": "models", "virtual_hosts": [_virtual_host(settings)]},
         "http_filters": [
             _ext_proc_filter(settings),
@@ -225,10 +227,7 @@ def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
         cluster = model_cluster_name(upstream.model)
         routes.append(_route(cluster, settings, upstream=upstream))
     else:
-        body = {"inline_string": "no model was chosen for this request\n"}
-        routes.append(
-            {"match": {"prefix": "/"}, "direct_response": {"status": 503, "body": body}}
-        )
+        routes.append({"match": {"prefix": "/"}, "direct_response": {"status": 503}})
     return {
         "name": "models",
         "domains": ["*"],

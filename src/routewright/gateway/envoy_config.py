@@ -135,7 +135,7 @@ class _Dumper(yaml.SafeDumper):
 def _string(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     # One letter because "y" and "n" are booleans to Envoy and strings to PyYAML.
     plain = _PLAIN.fullmatch(value) is not None and len(value) > 1
-    style = None if plain else '"'
+    style = None if plain else "'" if '"' in value else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

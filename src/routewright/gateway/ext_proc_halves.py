@@ -19,6 +19,7 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     ProcessingMode,
     ProcessingResponse,
 )
+from routewright.gateway.answering import ANSWER_TOO_LARGE
 from routewright.gateway.bodies.failures import error_answer
 from routewright.gateway.exchange import (
     BodyHandling,
@@ -41,6 +42,7 @@ from routewright.gateway.ext_proc_messages import (
     streamed_parts,
 )
 from routewright.gateway.guarded import GuardedHandler, immediate_answer
+from routewright.gateway.http_headers import identified
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +135,7 @@ class RequestHalf:
             return [] if duplex else self.replies_to_body
         if not self.gathered.add(message.body):
             self.decided, self.refused = True, "too_large"
-            return [immediate(TOO_LARGE)]
+            return [immediate(identified(TOO_LARGE, self.headers))]
         if self.overridden and not message.end_of_stream:
             logger.error(
                 "Envoy sends request bodies in pieces although asked for BUFFERED; in its "
@@ -157,7 +159,8 @@ class RequestHalf:
 
     async def _decide(self, body: bytes) -> Forward | Immediate:
         self.decided = True
-        return await self.handler.on_request(self.headers, body)
+        action = await self.handler.on_request(self.headers, body)
+        return identified(action, self.headers) if isinstance(action, Immediate) else action
 
     def _without_body(self, action: Forward | Immediate) -> Replies:
         if isinstance(action, Immediate):
@@ -194,7 +197,8 @@ class ResponseHalf:
     sized: bool = False
     ended: bool = False
     unanswered: str | None = None
-    """Code of the error if Envoy answered because no model did."""
+    """Code of the error if the client does not get a model's answer, but one of Envoy's or of
+    ours."""
 
     async def on_headers(self, message: HttpHeaders) -> Replies:
         """Ask for the plan and set Envoy's mode for it."""
@@ -266,7 +270,8 @@ class ResponseHalf:
         if self.plan.body is BodyHandling.STREAM:
             return await self.handler.on_response_chunk(chunk, end=self.ended)
         if not self.gathered.add(chunk):
-            raise ValueError("the answer is larger than max_body_bytes")
+            self.unanswered = "too_large"
+            return immediate_answer(ANSWER_TOO_LARGE)
         if not self.ended:
             return b""
         return await self.handler.on_response_chunk(self.gathered.whole(), end=True)

@@ -7,7 +7,9 @@ every step between the sockets is part of the latency that the gateway adds.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 
@@ -22,6 +24,7 @@ from routewright.gateway.http_exchange import (
     HttpExchange,
     Surroundings,
 )
+from routewright.gateway.http_headers import REQUEST_ID, answer_id, as_mapping, encoded
 from routewright.gateway.listening import AsgiDoor
 from routewright.gateway.settings import GatewaySettings, Listen
 from routewright.gateway.telemetry import Telemetry
@@ -34,6 +37,10 @@ HEADERS_TOO_LARGE = error_answer(
     431, "the request's headers are larger than allowed", code="headers_too_large"
 )
 DRAINING = HttpAnswer(CLOSING.status, CLOSING.body)
+SERVER_LOG = "uvicorn.error"
+BROKEN_OFF = "ASGI callable returned without completing response."
+"""What uvicorn logs as an error when it closes a connection in the middle of an answer. An
+application has no other way to have it closed, and ours has told the reason already."""
 
 
 class HttpApp:
@@ -59,6 +66,8 @@ class HttpApp:
         if own is not None:
             if own is DRAINING:
                 self._around.telemetry.count("errors_total", door=DOOR, code=ClosedError.code)
+                sent = as_mapping(scope["headers"], {})
+                own = replace(own, headers={REQUEST_ID: answer_id(sent)})
             await _send(own, send, close=self.draining)
             return
         exchange = HttpExchange(self._new_handler(), self._around, scope, receive, send)
@@ -92,10 +101,16 @@ async def _send(answer: HttpAnswer, send: Send, *, close: bool) -> None:
     headers = [
         (b"content-type", answer.content_type.encode()),
         (b"content-length", str(len(answer.body)).encode()),
+        *encoded(answer.headers),
     ]
     headers += CLOSE if close else []
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _is_new(line: logging.LogRecord) -> bool:
+    """Whether uvicorn says what the door has not said itself."""
+    return line.msg != BROKEN_OFF
 
 
 class HttpDoor:
@@ -139,10 +154,12 @@ class HttpDoor:
         """
         self._upstreams.start()
         try:
-            return await self._door.start()
+            port = await self._door.start()
         except ConfigError:
             await self._upstreams.close()
             raise
+        logging.getLogger(SERVER_LOG).addFilter(_is_new)
+        return port
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no new requests, wait for those that run, end the rest.
@@ -153,3 +170,4 @@ class HttpDoor:
         limit_s = self._drain_s if drain_s is None else drain_s
         await asyncio.gather(self._app.drain(limit_s), self._door.stop(limit_s))
         await self._upstreams.close()
+        logging.getLogger(SERVER_LOG).removeFilter(_is_new)

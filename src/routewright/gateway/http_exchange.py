@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from routewright.errors import ClosedError, UpstreamError
+from routewright.gateway.answering import ANSWER_TOO_LARGE
 from routewright.gateway.bodies.failures import error_answer, failure
 from routewright.gateway.exchange import (
     BodyHandling,
@@ -28,6 +29,7 @@ from routewright.gateway.http_headers import (
     encoded,
     end_to_end,
     first_not_utf8,
+    identified,
     to_client,
 )
 from routewright.gateway.settings import GatewaySettings
@@ -163,7 +165,7 @@ class HttpExchange:
         """Say why; one whose body is too large is heard out for a while before closing."""
         answer = REFUSALS[unread.code]
         self._code = unread.code
-        await self._begin(answer.status, [*_sized(answer), *CLOSE])
+        await self._begin(answer.status, [*self._own_headers(answer), *CLOSE])
         await self._write(answer.body)
         more = unread.more and unread.code == "too_large"
         with contextlib.suppress(TimeoutError):
@@ -251,7 +253,8 @@ class HttpExchange:
                 pieces.append(chunk)
                 size += len(chunk)
                 if size > self._around.settings.max_body_bytes:
-                    raise ValueError("the answer is larger than max_body_bytes")
+                    await self._refuse_answer()
+                    return None
         whole: bytes | Immediate = b"".join(pieces)
         if plan.body is not BodyHandling.PASS:
             whole = await self._handler.on_response_chunk(b"".join(pieces), end=True)
@@ -264,11 +267,20 @@ class HttpExchange:
         await self._finish(whole)
         return None
 
+    async def _refuse_answer(self) -> None:
+        """Say that the model's answer is too large to be gathered."""
+        self._code = "too_large"
+        await self._answer(immediate_answer(ANSWER_TOO_LARGE))
+        self._outcome = Outcome.BROKEN
+
     async def _answer(self, answer: Immediate, *, close: bool = False) -> None:
         """Answer the client without a model, or instead of one."""
-        headers = [*_sized(answer), *CLOSE] if close else _sized(answer)
-        await self._begin(answer.status, headers)
+        headers = self._own_headers(answer)
+        await self._begin(answer.status, [*headers, *CLOSE] if close else headers)
         await self._finish(answer.body)
+
+    def _own_headers(self, answer: Immediate) -> list[tuple[bytes, bytes]]:
+        return _sized(identified(answer, as_mapping(self._scope["headers"], {})))
 
     async def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._begun = True

@@ -1,11 +1,14 @@
-"""Which headers pass through the standalone door, both ways; pure.
+"""Which headers pass through the standalone door, both ways, and the id of own answers.
 
 Raw headers are pairs of bytes as they came, repeated ones included.
 """
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from routewright.gateway.exchange import Forward, Headers, ResponsePlan
+from routewright.gateway.exchange import Forward, Headers, Immediate, ResponsePlan
+from routewright.gateway.outgoing import DESTINATION_HEADER
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
@@ -18,8 +21,15 @@ HOP_BY_HOP = frozenset({
 CONTROL = (b"x-vsr-", b"x-routewright-", b"x-selected-model")
 """What only the gateway may say, so neither a client nor a model server can forge it."""
 
-NOT_FORWARDED = frozenset({"host", "content-length", "expect"})
-"""Headers of a request that the gateway's own client writes anew."""
+NOT_FORWARDED = frozenset({"host", "content-length", "expect", DESTINATION_HEADER})
+"""Headers of a request that the gateway's own client writes anew, and the one that leads Envoy:
+it names one server of the model, here perhaps another than the one asked."""
+
+REQUEST_ID = "x-request-id"
+"""What OpenAI's clients tell as the id of a request; model servers send their own."""
+LOGGED_ID = "x-routewright-request-id"
+"""Its id in our log."""
+_MAX_ID_CHARS = 128
 
 
 def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -86,3 +96,22 @@ def encoded(headers: Headers) -> list[tuple[bytes, bytes]]:
         for name, value in headers.items()
         if not name.startswith(":")
     ]
+
+
+def answer_id(request: Headers, logged: str | None = None) -> str:
+    """The ``x-request-id`` of an answer of the gateway's own.
+
+    It is the client's, if that is printable ASCII of at most 128 characters; else the one that
+    is `logged`; else a fresh one.
+    """
+    sent = request.get(REQUEST_ID, "")
+    usable = 0 < len(sent) <= _MAX_ID_CHARS and sent.isascii() and sent.isprintable()
+    return sent if usable else logged or secrets.token_hex(16)
+
+
+def identified(answer: Immediate, request: Headers) -> Immediate:
+    """An answer of the gateway's own with its ``x-request-id``; see `answer_id`."""
+    if REQUEST_ID in answer.headers:
+        return answer
+    own = answer_id(request, answer.headers.get(LOGGED_ID))
+    return replace(answer, headers={**answer.headers, REQUEST_ID: own})

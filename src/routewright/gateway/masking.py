@@ -6,13 +6,16 @@ of one request can show up in another.
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from routewright.labels import Span
 
 _LOOKS_LIKE_ONE = re.compile(r"\[[A-Z0-9_]+\]")
 _DISTINCTIVE = re.compile(r"[\d@\s]")
+_TOKEN = re.compile(r"\w+|\W")
+_WORD = re.compile(r"\w")
 _NOT_IN_A_NAME = re.compile(r"[^A-Z0-9]+")
 _MAX_NAME = 48
 """Characters of a label in a placeholder: what a stream may hold back is a little more."""
@@ -37,8 +40,8 @@ class Masker:
         self._placeholders: dict[str, str] = {}
         self._values: dict[str, str] = {}
         self._counts: dict[str, int] = {}
-        self._known: tuple[int, re.Pattern[str] | None] = 0, None
-        """Number of values it was made of, and the pattern of those to find again."""
+        self._known = 0, _Known(())
+        """Number of values it was made of, and those to find again."""
 
     @property
     def num_values(self) -> int:
@@ -74,26 +77,28 @@ class Masker:
             position = span.end
         return "".join([*pieces, text[position:]])
 
-    def mask_again(self, text: str) -> str:
-        """`text`, masked before, with values of other places replaced where they stand in full.
+    def mask_again(self, text: str, *, is_value: bool = False) -> str:
+        """`text` with values found in other places replaced where they stand in full.
 
         A classifier may overlook in bare arguments what it saw in a sentence. Only values that
         cannot be ordinary words count: 6 characters or more, with a digit, an ``@`` or a space.
-        """
-        known = self._known_values()
-        if known is None:
-            return text
-        return known.sub(lambda m: self._placeholders.get(m[0], m[0]), text)
 
-    def _known_values(self) -> re.Pattern[str] | None:
-        """Finds what `mask_again` replaces; made once for all texts of a request."""
+        Args:
+            text: masked before, if it is among those of the request.
+            is_value: whether it is a single value and no prose: one that is as a whole what was
+                masked elsewhere is replaced too, though it be an ordinary word.
+        """
+        if is_value and (placeholder := self._placeholders.get(text)) is not None:
+            return placeholder
         if self._known[0] != self.num_values:
             found = [v for v in self._placeholders if len(v) >= 6 and _DISTINCTIVE.search(v)]
-            longest_first = sorted(found, key=len, reverse=True)
-            known = "|".join(map(re.escape, longest_first))
-            pattern = rf"{_LOOKS_LIKE_ONE.pattern}|(?<!\w)(?:{known})(?!\w)"
-            self._known = self.num_values, re.compile(pattern) if found else None
-        return self._known[1]
+            self._known = self.num_values, _Known(found)
+        pieces, position = [], 0
+        for start, end in self._known[1].places(text):
+            value = text[start:end]
+            pieces += [text[position:start], self._placeholders.get(value, value)]
+            position = end
+        return "".join([*pieces, text[position:]])
 
     def unmask(self, text: str, *, json_string: bool = False) -> str:
         """`text` with the values put back.
@@ -140,6 +145,60 @@ class Masker:
 
     def _is_taken(self, placeholder: str) -> bool:
         return placeholder in self._reserved or placeholder in self._values
+
+
+@dataclass(slots=True)
+class _Node:
+    """Where a value may go on, or has ended."""
+
+    following: dict[str, "_Node"] = field(default_factory=dict)
+    is_end: bool = False
+
+
+class _Known:
+    """Values to find in texts; that they are many makes no search longer.
+
+    A value is a path of words and single other characters, so that each position of a text is
+    compared with all values at once.
+    """
+
+    def __init__(self, values: Collection[str]) -> None:
+        self._root = _Node()
+        for value in values:
+            node = self._root
+            for token in _TOKEN.findall(value):
+                node = node.following.setdefault(token, _Node())
+            node.is_end = True
+        first = "".join(re.escape(one) for one in sorted({value[0] for value in values}))
+        pattern = rf"{_LOOKS_LIKE_ONE.pattern}|(?<!\w)[{first}]"
+        self._beginnings = re.compile(pattern) if values else None
+
+    def places(self, text: str) -> Iterator[tuple[int, int]]:
+        """Begin and end of each, the longest where several begin, none within a word.
+
+        And of all that looks like a placeholder, within which no value begins.
+        """
+        position = 0
+        for found in self._beginnings.finditer(text) if self._beginnings else ():
+            start = found.start()
+            if start < position:
+                continue
+            is_placeholder = len(found[0]) > 1
+            end = found.end() if is_placeholder else self._longest(text, start)
+            if end is not None:
+                yield start, end
+                position = end
+
+    def _longest(self, text: str, start: int) -> int | None:
+        """Where the longest value that begins at `start` ends; None if none does."""
+        node, end, position = self._root, None, start
+        while (token := _TOKEN.match(text, position)) is not None:
+            if (following := node.following.get(token[0])) is None:
+                break
+            node, position = following, token.end()
+            if node.is_end and not _WORD.match(text, position):
+                end = position
+        return end
 
 
 class StreamUnmasker:

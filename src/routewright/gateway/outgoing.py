@@ -9,7 +9,7 @@ import random
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -107,7 +107,12 @@ def _masked(
         masker.mask(place.text, [s for s in spans if s.label in types and s.score >= least])
         for place, spans in zip(facts.texts, scanned.spans, strict=True)
     ]
-    return replace_texts(facts.endpoint, body, [masker.mask_again(text) for text in texts])
+    texts = [
+        masker.mask_again(text, is_value=place.is_value)
+        for place, text in zip(facts.texts, texts, strict=True)
+    ]
+    others = partial(masker.mask_again, is_value=True)
+    return replace_texts(facts.endpoint, body, texts, others)
 
 
 def model_headers(deployment: Deployment, model: str) -> dict[str, str]:
@@ -217,7 +222,7 @@ def answer_headers(
             headers[f"x-vsr-matched-{name}"] = _told(",".join(matched))
     if sent is not None:
         headers["x-vsr-selected-model"] = _told(decision.model)
-        if sent.tools is not None:
+        if sent.tools:
             headers["x-routewright-tools"] = _told(",".join(sent.tools))
     return headers | _guard_headers(decision)
 

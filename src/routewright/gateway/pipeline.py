@@ -12,13 +12,14 @@ from functools import partial
 from typing import Any, Literal
 
 from routewright.errors import RequestError, RoutewrightError, ServingError
-from routewright.gateway.answering import AnswerReader
+from routewright.gateway.answering import ANSWER_TOO_LARGE, AnswerReader
 from routewright.gateway.bodies.blocking import Block, block_answer
 from routewright.gateway.bodies.failures import HttpAnswer, error_answer
 from routewright.gateway.bodies.model_list import MODELS_PATH, models_answer
 from routewright.gateway.bodies.reading import (
     RequestFacts,
     check_charset,
+    encoding_refusal,
     parse_body,
     read_request,
 )
@@ -26,6 +27,7 @@ from routewright.gateway.bodies.rewriting import set_model
 from routewright.gateway.bodies.texts import ENDPOINTS
 from routewright.gateway.engine import Deployment, Engine
 from routewright.gateway.exchange import (
+    BodyHandling,
     Forward,
     Headers,
     Immediate,
@@ -57,6 +59,8 @@ Door = Literal["ext_proc", "http"]
 
 OWN_HEADERS = ("x-vsr-", "x-routewright-")
 """What the gateway alone tells a client; a model server that sends them is not believed."""
+_REFUSED = {404: "not_found", 405: "request", 415: "request"}
+"""Codes of errors, by the status of a refusal that is not an exception."""
 
 
 class Pipeline:
@@ -144,6 +148,7 @@ class PipelineHandler:
         if path == MODELS_PATH or path.startswith(f"{MODELS_PATH}/"):
             record.endpoint = "models"
             answer = models_answer(deployment.policy, method, path)
+            record.error = "unknown_model" if answer.status == 404 else None
             return self._answer(answer, "answered" if answer.status < 400 else "refused")
         endpoint = ENDPOINTS.get(path)
         if endpoint is None:
@@ -152,8 +157,16 @@ class PipelineHandler:
             return self._answer(error_answer(404, message, code="not_found"), "refused")
         record.endpoint = endpoint
         if method != "POST":
-            answer = error_answer(405, "use POST for this endpoint", code="method_not_allowed")
+            answer = error_answer(
+                405,
+                "use POST for this endpoint",
+                code="method_not_allowed",
+                headers={"allow": "POST"},
+            )
             return self._answer(answer, "refused")
+        refusal = encoding_refusal(headers.get("content-encoding", ""))
+        if refusal is not None:
+            return self._answer(refusal, "refused")
 
         check_charset(headers.get("content-type", ""))
         parsed = self._body = await in_thread(len(body), parse_body, body)
@@ -216,6 +229,9 @@ class PipelineHandler:
         """Add what was decided; look into the answer only if values must be put back."""
         self._record.status = _status(headers)
         plan = self._reader.plan(headers)
+        if plan is BodyHandling.WHOLE and self._reader.is_too_large(headers):
+            self._record.error = "too_large"
+            return self._answer(ANSWER_TOO_LARGE, "failed")
         forged = tuple(
             name
             for name in headers
@@ -280,8 +296,10 @@ class PipelineHandler:
         request = self._decided
         since_s = self._record.elapsed_s()
         sent, body = await in_thread(request.size, _write, request, decision)
+        # Nothing can be put back into numbers, and there may be more than fit in a body.
+        numbers = request.facts.endpoint == "embeddings"
         self._reader = AnswerReader(
-            sent.masker,
+            Masker(()) if numbers else sent.masker,
             json_content=request.facts.json_answer,
             tell_id=partial(request.history.note_answer, decision)
             if request.history.keeps_answer
@@ -316,6 +334,7 @@ class PipelineHandler:
 
     def _answer(self, answer: HttpAnswer, outcome: str) -> Immediate:
         self._record.outcome, self._record.status = outcome, answer.status
+        self._record.error = self._record.error or _REFUSED.get(answer.status)
         headers = {"content-type": answer.content_type, **answer.headers, **self._headers}
         headers["x-routewright-request-id"] = self._record.request_id
         headers["x-routewright-latency-ms"] = f"{self._record.elapsed_s() * 1000:.2f}"

@@ -4,8 +4,9 @@ Knows files; needs nothing of the gateway extra, so that ``routewright check`` a
 on the base install.
 """
 
+import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from routewright.config import read_yaml
 from routewright.errors import ConfigError
 from routewright.gateway.settings import GatewaySettings, parse_gateway
 from routewright.policy.checks import check_labels, check_policy
-from routewright.policy.settings import Policy, parse_policy, policy_schema
+from routewright.policy.settings import (
+    TOP_LEVEL_OF_OTHERS,
+    Policy,
+    parse_policy,
+    policy_schema,
+)
 from routewright.runtime.classifier import Classifier
 from routewright.shipped import DEFAULT, bundle_folder
 
@@ -73,6 +79,7 @@ def read_policy_file(path: Path, bundle: Path | None = None) -> PolicyFile:
     """
     signature = signature_of(path)
     data, source = read_yaml(path), str(path)
+    _refuse_unknown_sections(data, source)
     policy = parse_policy(data, source=source)  # first, as it refuses written-out secrets
     settings = parse_gateway(data, source=source)
     own = policy.bundle
@@ -149,6 +156,20 @@ def policy_file_schema() -> dict[str, Any]:
     schema["$defs"] |= definitions
     schema["properties"]["gateway"] = gateway
     return schema
+
+
+def _refuse_unknown_sections(data: Mapping[str, Any], source: str) -> None:
+    """Here, as neither the policy nor the gateway's settings know of all the sections.
+
+    Raises:
+        ConfigError: the first key of the file that there is not, with the nearest name.
+    """
+    known = [*(field.name for field in fields(Policy)), *sorted(TOP_LEVEL_OF_OTHERS)]
+    for key in data:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+            raise ConfigError(f"{source}: {key}: unknown key; {hint}")
 
 
 def _door_warnings(settings: GatewaySettings) -> list[str]:

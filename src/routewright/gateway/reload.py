@@ -37,6 +37,8 @@ class Reloader:
         """`formatter` learns the names of every deployment put in place."""
         self._engine = engine
         self._loaded = loaded
+        # As the file said: the engine's have what was chosen at the start filled in.
+        self._started_with = loaded.file.settings
         self._formatter = formatter
         self._bundle = loaded.deployment.bundle
         self._seen = (loaded.file.signature, loaded.manifest_signature)
@@ -93,7 +95,7 @@ class Reloader:
 
     def _swap(self, loaded: Loaded, duration_s: float) -> ReloadResult:
         swapped = loaded.changes_since(self._loaded)
-        restart = changed_settings(self._engine.settings, loaded.file.settings)
+        restart = changed_settings(self._started_with, loaded.file.settings)
         if swapped:
             self._engine.swap(loaded.deployment)
             if self._formatter is not None:

@@ -1,13 +1,13 @@
 """Which texts of a request are classified, and what their answers amount to.
 
-The user's last turn routes. Guards look at everything: the jailbreak guard at every message
-as a whole and at the user's last messages together, so that an attack in pieces is seen as one;
-the PII guard at every single text, so that spans have a place to be masked at, and at the seams
-between the parts of a message.
+The user's last turn routes. The jailbreak guard looks at the messages of the roles that it is
+set to, each as a whole, and at the user's last messages together, so that an attack in pieces
+is seen as one; the PII guard at every single text, so that spans have a place to be masked at,
+and at the seams between the parts of a message.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -15,9 +15,11 @@ from routewright.decoding import FloatArray
 from routewright.errors import ClosedError, OverloadedError, RequestError, ServingError
 from routewright.gateway.answer_signals import sequence_signal, sequence_signals
 from routewright.gateway.bodies.reading import RequestFacts
+from routewright.gateway.bodies.texts import TextPlace
 from routewright.gateway.engine import Deployment, Engine
 from routewright.gateway.seams import Seam, find_seams
 from routewright.labels import Span
+from routewright.policy.guards import Writer
 from routewright.policy.settings import Policy
 from routewright.policy.signals import SequenceSignal, Signals
 from routewright.runtime.classifier import Classifier
@@ -122,8 +124,11 @@ def _checks(policy: Policy, facts: RequestFacts) -> list[_Check]:
     guard = policy.guards.jailbreak
     if guard is not None:
         closed = guard.on_error == "closed" and guard.mode == "block"
-        messages = frozenset([*_messages(facts), *last_together(facts, guard.across_messages)])
-        checks.append(_Check("jailbreak", messages, guard.latency_budget_s, closed))
+        messages = [*_messages(facts, guard.roles)]
+        messages += last_together(facts, guard.across_messages)
+        # Without any, the score is that of no text: a missing one would be a failed guard.
+        texts = frozenset(messages or [""])
+        checks.append(_Check("jailbreak", texts, guard.latency_budget_s, closed))
     pii = policy.guards.pii
     if pii is not None and pii.mode != "off":
         closed = pii.on_error == "closed" and pii.mode == "enforce"
@@ -134,13 +139,18 @@ def _checks(policy: Policy, facts: RequestFacts) -> list[_Check]:
     return checks
 
 
-def _messages(facts: RequestFacts) -> Iterable[str]:
-    """Every message, and what is outside the conversation by role, each as one text."""
-    joined: dict[tuple[int | None, str], list[str]] = {}
+def _messages(facts: RequestFacts, roles: Container[Writer]) -> Iterable[str]:
+    """Messages of these `roles`, and what is outside the conversation, each as one text."""
+    joined: dict[tuple[int | None, Writer], list[str]] = {}
     for place in facts.texts:
-        role = place.role if place.turn is None else ""
-        joined.setdefault((place.turn, role), []).append(place.text)
+        if (writer := _writer(place)) in roles:
+            joined.setdefault((place.turn, writer), []).append(place.text)
     return (text for texts in joined.values() if (text := "\n".join(texts)).strip())
+
+
+def _writer(place: TextPlace) -> Writer:
+    """The user, where it is not known who: to say nothing must be no way round the guard."""
+    return "user" if place.role == "unknown" else place.role
 
 
 def last_together(facts: RequestFacts, num_characters: int) -> tuple[str, ...]:
@@ -151,7 +161,7 @@ def last_together(facts: RequestFacts, num_characters: int) -> tuple[str, ...]:
     """
     turns: dict[int, list[str]] = {}
     for place in facts.texts:
-        if place.role == "user" and place.turn is not None:
+        if _writer(place) == "user" and place.turn is not None:
             turns.setdefault(place.turn, []).append(place.text)
     *before, last = ["\n".join(texts) for texts in turns.values()] or [""]
     if not before or not num_characters:
@@ -286,9 +296,8 @@ def _amount(
 def _worst(
     classifier: Classifier, check: _Check, found: _Found, task: str
 ) -> SequenceSignal | None:
-    """The signal of the message most like an attack; of an empty request, that of no text."""
+    """The signal of the message most like an attack."""
     answers = [found.answers[text].answer for text in check.texts]
-    answers = answers or [given.answer for given in found.answers.values()]
     signals = [sequence_signal(classifier, a, task) for a in answers if task in a.sequence]
     return max(signals, key=lambda s: s.score or 0.0, default=None)
 

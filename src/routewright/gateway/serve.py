@@ -103,15 +103,17 @@ class Gateway:
         return addresses
 
     async def stop(self, drain_s: float | None = None) -> None:
-        """Take no new requests, let those under way end, stop everything.
+        """Turn unready, take no new requests, let those under way end, stop everything.
 
         Args:
-            drain_s: how long requests may go on; None takes that of the settings.
+            drain_s: how long requests may go on; None takes that of the settings, and
+                before it the time in which requests are still taken.
         """
         limit_s = self.engine.settings.drain_s if drain_s is None else drain_s
         if self.engine.ready:
-            self.engine.ready = False
-            self.telemetry.gauge("ready", -1)
+            await self._set_unready()
+            if drain_s is None:
+                await asyncio.sleep(self.engine.settings.unready_s)
         if self._watching is not None:
             self._watching.cancel()
         # Metrics stay readable until the last request has ended.
@@ -129,6 +131,12 @@ class Gateway:
         self.telemetry.gauge("ready", 1)
         if self._ext_proc is not None:
             await self._ext_proc.set_ready(ready=True)
+
+    async def _set_unready(self) -> None:
+        self.engine.ready = False
+        self.telemetry.gauge("ready", -1)
+        if self._ext_proc is not None:
+            await self._ext_proc.set_ready(ready=False)
 
     def _new_doors(self, token: str | None) -> dict[str, _Door]:
         settings, engine = self.engine.settings, self.engine

@@ -90,8 +90,10 @@ class HttpUpstream:
     """How long an upstream may be silent, such as a model before its first token."""
     max_attempts: int = 3
     """Tries of a request in all, over the endpoints of its model and the models standing by."""
-    retry_statuses: tuple[int, ...] = (429, 502, 503, 504)
-    """Answers after which another endpoint is tried, as long as nothing reached the client."""
+    retry_statuses: tuple[int, ...] = (429, 503)
+    """Answers after which another endpoint is tried, as long as nothing reached the client. By
+    these two a server says that it has not taken the request; 502 and 504 come from a proxy
+    whose model has the prompt already, and may be at work on it."""
     max_connections: int = 1000
     eject_s: float = 5.0
     """How long an endpoint that failed is tried last."""
@@ -171,8 +173,11 @@ class GatewaySettings:
     remembered_texts: int = 8192
     """Answers about texts kept by a keyed hash, so that a conversation's earlier messages are
     not read anew in every turn; 0 keeps none. The texts themselves are not kept."""
+    unready_s: float = 0.0
+    """How long after SIGTERM the doors still take requests, while all of them say that none
+    shall be sent here: load balancers need time to notice."""
     drain_s: float = 30.0
-    """How long requests may go on after SIGTERM."""
+    """How long requests may go on after the doors are closed."""
     threads: int | Literal["auto"] = "auto"
     """Of a forward pass; ``auto`` measures at the start what this machine does best."""
     batching: BatcherConfig = field(default_factory=BatcherConfig)
@@ -184,6 +189,8 @@ class GatewaySettings:
     def __post_init__(self) -> None:
         if min(self.deadline_s, self.drain_s) <= 0:
             raise ValueError("deadline_s and drain_s must be positive")
+        if self.unready_s < 0:
+            raise ValueError(f"unready_s must be at least 0, got {self.unready_s}")
         if min(self.max_body_bytes, self.max_texts) < 1 or self.remembered_texts < 0:
             raise ValueError("max_body_bytes and max_texts must be at least 1")
         if self.max_body_bytes > _LARGEST_BODY:

@@ -4,7 +4,8 @@ An endpoint is drawn by weight; one that failed is tried last for a while. Anoth
 when no connection came about, when the server answered with a status meant for it, or when a
 kept-alive connection turned out at once to be closed. It does not follow when a server took the
 request and then fell silent or broke off: the model may have worked on it already, and what
-brought that server down may do the same to the next.
+brought that server down may do the same to the next. As a server that breaks down at once looks
+like a connection closed before, that is assumed once a request, and new connections follow.
 
 Why aiohttp and not httpx: docs/decisions/0005.
 """
@@ -19,7 +20,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -39,7 +39,7 @@ READ_BYTES = 64 * 1024
 AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """What aiohttp would add; the client's own headers are enough."""
 STALE_S = 1.0
-"""How soon after its use a kept-alive connection must fail to have been closed before it: a
+"""How soon after its use a kept-alive connection must fail to pass for one closed before: a
 server that had closed it says so within a round trip, one that fails later had the request."""
 
 StandBy = Callable[[], Awaitable[Forward | Immediate | None]]
@@ -86,6 +86,16 @@ class UpstreamAnswer:
 
 
 @dataclass(slots=True)
+class _Connection:
+    """What one attempt is sent over."""
+
+    new: bool
+    """Whether it has to be one that was never used before."""
+    reused_s: float = -math.inf
+    """When it was taken from the pool, by `time.perf_counter`; never if it is new."""
+
+
+@dataclass(slots=True)
 class _Try:
     """One attempt: the answer, or how it failed and whether another may follow."""
 
@@ -93,7 +103,8 @@ class _Try:
     error: UpstreamError | None = None
     repeatable: bool = False
     stale: bool = False
-    """The kept-alive connection had been closed, so the same server may be asked again."""
+    """The kept-alive connection seems to have been closed, so the same server may be asked
+    again, over a new one."""
 
 
 @dataclass(slots=True)
@@ -104,6 +115,9 @@ class _Search:
     kept: UpstreamAnswer | None = None
     """The latest answer that asks for another try; passed on if none is better."""
     error: UpstreamError | None = None
+    afresh: bool = False
+    """A kept-alive connection failed, so only new ones are used: those are never stale, and a
+    server that dies of the request gets it twice at most."""
     over: bool = False
     """An attempt failed in a way that forbids another."""
 
@@ -121,15 +135,22 @@ class Upstreams:
         self._telemetry = telemetry
         self._ejected_until: dict[str, float] = {}
         self._draw = random.Random()  # noqa: S311 - shares out load, no secret
-        self._session: aiohttp.ClientSession | None = None
+        self._pooled: aiohttp.ClientSession | None = None
+        self._unpooled: aiohttp.ClientSession | None = None
+        """Opens a connection for each request: aiohttp's pool cannot be asked for a new one."""
 
     def start(self) -> None:
         """Open the pool in the running event loop."""
+        self._pooled = self._session(pooled=True)
+        self._unpooled = self._session(pooled=False)
+
+    def _session(self, *, pooled: bool) -> aiohttp.ClientSession:
         settings = self._settings
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=settings.max_connections),
+        connector = aiohttp.TCPConnector(limit=settings.max_connections, force_close=not pooled)
+        return aiohttp.ClientSession(
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=AUTOMATIC,
@@ -147,9 +168,10 @@ class Upstreams:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._pooled, self._unpooled):
+            if session is not None:
+                await session.close()
+        self._pooled = self._unpooled = None
 
     async def reach(
         self, request: ClientRequest, route: Forward, stand_by: StandBy
@@ -191,14 +213,15 @@ class Upstreams:
         while waiting and search.left:
             endpoint = waiting.pop(0)
             search.left -= 1
-            found = await self._try(request, route, endpoint)
+            connection = _Connection(new=search.afresh)
+            found = await self._try(request, route, endpoint, connection)
             if found.answer is not None and not found.repeatable:
                 self._ejected_until.pop(endpoint.url, None)
                 return found.answer
             if found.stale:
-                # No attempt at all: the server had closed the connection while it was idle.
-                # There are only so many of those, and a new connection is never stale.
+                # No attempt at all, if the server had closed the connection while it was idle.
                 search.left += 1
+                search.afresh = True
                 waiting.insert(0, endpoint)
                 continue
             self._eject(endpoint, model, found)
@@ -232,9 +255,14 @@ class Upstreams:
         code = found.error.code if found.error is not None else "none"
         logger.warning("model server failed model=%s status=%d code=%s", model, status, code)
 
-    async def _try(self, request: ClientRequest, route: Forward, endpoint: Endpoint) -> _Try:
+    async def _try(
+        self,
+        request: ClientRequest,
+        route: Forward,
+        endpoint: Endpoint,
+        connection: _Connection,
+    ) -> _Try:
         model = route.model or NO_MODEL
-        connection = SimpleNamespace(reused_s=-math.inf)
         started = time.perf_counter()
         try:
             response = await self._send(request, route, endpoint, connection)
@@ -258,14 +286,15 @@ class Upstreams:
         request: ClientRequest,
         route: Forward,
         endpoint: Endpoint,
-        connection: SimpleNamespace,
+        connection: _Connection,
     ) -> aiohttp.ClientResponse:
-        assert self._session is not None, "start() comes first"
+        session = self._unpooled if connection.new else self._pooled
+        assert session is not None, "start() comes first"
         body = request.body if route.body is None else route.body
         limits = self._settings
         # aiohttp's own limits do not cover a server that stops reading a large request.
         async with asyncio.timeout(limits.connect_timeout_s + limits.idle_timeout_s):
-            return await self._session.request(
+            return await session.request(
                 request.method,
                 URL(endpoint.url.rstrip("/") + request.target, encoded=True),
                 headers=to_upstream(request.headers, route),
@@ -297,7 +326,7 @@ async def _note_reuse(
     context: SimpleNamespace,
     _params: aiohttp.TraceConnectionReuseconnParams,
 ) -> None:
-    connection: Any = context.trace_request_ctx
+    connection: _Connection = context.trace_request_ctx
     connection.reused_s = time.perf_counter()
 
 

@@ -18,6 +18,9 @@ from routewright.policy.signals import DETECTOR_THRESHOLD, SequenceSignal
 Action = Literal["allow", "mask", "block"]
 Mode = Literal["block", "shadow", "off"]
 OnError = Literal["open", "closed"]
+Writer = Literal["user", "tool", "assistant", "system", "definition"]
+"""Who wrote a text: the user, a tool in its result, the model before, the operator in a system
+or developer message, or whoever defined the tools and the shape of the answer."""
 
 _STRICTNESS = {"allow": 0, "mask": 1, "block": 2, "off": 0, "shadow": 1}
 
@@ -44,6 +47,9 @@ class JailbreakGuard:
     on_error: OnError = "closed"
     latency_budget_s: float | None = None
     """A guard that takes longer has failed; None leaves it to the deadline of the request."""
+    roles: tuple[Writer, ...] = ("user", "tool")
+    """Whose texts are judged: by default what outsiders write. A text that does not say whose
+    it is, or names a role that there is not, counts as the user's, who is always among them."""
     across_messages: int = 400
     """Characters around the border of the user's last messages that are judged as one text
     too, for an attack in pieces; 0 judges every message by itself alone."""
@@ -53,6 +59,11 @@ class JailbreakGuard:
         _check_budget(self.latency_budget_s)
         if self.across_messages < 0:
             raise ValueError(f"across_messages must be at least 0, got {self.across_messages}")
+        if "user" not in self.roles:
+            raise ValueError(
+                "roles must name user, as what names no known role counts as the user's; "
+                "mode: off switches the guard off"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

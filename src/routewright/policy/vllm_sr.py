@@ -6,7 +6,7 @@ has no equivalent. Secrets are never copied: a key becomes the name of an enviro
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,12 @@ from routewright.policy.vllm_sr_decisions import (
     Plain,
     decisions_of,
     known_types,
+    list_scores,
     mappings,
+    note_left_over,
     references,
     section,
+    taken_mappings,
     taken_names,
     taken_section,
 )
@@ -57,6 +60,7 @@ def import_policy(
 
 
 def _translated(rest: Plain, tools: Sequence[Any] | None, notes: list[str]) -> Plain:
+    list_scores(rest)
     data: Plain = {"models": _models(rest, notes)}
     if not data["models"]:
         raise ConfigError(
@@ -74,7 +78,7 @@ def _translated(rest: Plain, tools: Sequence[Any] | None, notes: list[str]) -> P
     data["decisions"] = decisions_of(rest, data["models"], notes)
     data["guards"] = _guards(rest, data, notes)
     data |= _tools(rest, tools, notes)
-    notes += [f"{path}: has no equivalent" for path in _left_over(rest)]
+    note_left_over(rest, "", notes)
     return data
 
 
@@ -82,7 +86,10 @@ def _models(rest: Plain, notes: list[str]) -> Plain:
     old = section(rest, "model_config")
     settings = {str(name): section(old, name) for name in old}
     families = {*BUILT_IN_FAMILIES, *map(str, section(rest, "reasoning_families"))}
-    rest.pop("model_config", None)
+    # What is no mapping stays, and so is told of.
+    unread = {str(k): v for k, v in old.items() if v and not isinstance(v, dict)}
+    if old:
+        rest.pop("model_config")
     endpoints, served = _endpoints(rest)
     names = [*settings, *references(rest), *(m for ms in served.values() for m in ms)]
     models: Plain = {}
@@ -98,7 +105,7 @@ def _models(rest: Plain, notes: list[str]) -> Plain:
             notes.append(f"{place}: has no endpoint in vllm_endpoints; left out")
             continue
         models[name] = {"endpoints": known, **_model(name, own, families, notes)}
-    if left := {name: own for name, own in settings.items() if own}:
+    if left := unread | {name: own for name, own in settings.items() if own}:
         rest["model_config"] = left
     return models
 
@@ -135,11 +142,14 @@ def _model(name: str, own: Plain, families: Set[str], notes: list[str]) -> Plain
     if pricing := taken_section(own, "pricing", place):
         names = {"prompt_per_1m": "prompt_per_million"}
         names |= {"completion_per_1m": "completion_per_million", "currency": "currency"}
-        model["price"] = {new: pricing[old] for old, new in names.items() if old in pricing}
+        price = {new: pricing.pop(old) for old, new in names.items() if old in pricing}
+        model["price"] = price
+        note_left_over(pricing, f"{place}.pricing", notes)
     if (policy := taken_section(own, "pii_policy", place)) is not None:
         listed = taken_names(policy, "pii_types_allowed", f"{place}.pii_policy")
         allowed = known_types(listed, f"{place}.pii_policy", notes)
-        default = "allow" if policy.get("allow_by_default", True) else "block"
+        default = "allow" if policy.pop("allow_by_default", True) else "block"
+        note_left_over(policy, f"{place}.pii_policy", notes)
         types = dict.fromkeys(allowed, "allow")
         model["guards"] = {"pii": {"default": default, "types": types}}
     if (context := own.pop("context_size", None)) is not None:
@@ -149,7 +159,8 @@ def _model(name: str, own: Plain, families: Set[str], notes: list[str]) -> Plain
                 f"{context!r}"
             )
         model["context_tokens"] = int(context)
-    adapters = [str(entry.get("name")) for entry in mappings(own.pop("loras", None))]
+    loras = taken_mappings(own, "loras", place, notes)
+    adapters = [str(entry.get("name")) for entry in loras]
     if adapters:
         notes.append(
             f"{place}.loras: {', '.join(adapters)}: an adapter that a decision "
@@ -208,7 +219,13 @@ def _tools(rest: Plain, tools: Sequence[Any] | None, notes: list[str]) -> Plain:
         return {}
     if tools is None:
         notes.append(f"tools.tools_db_path: {path} cannot be read; add tools.catalogue by hand")
-    catalogue = [tool for entry in mappings(tools) if (tool := _tool(entry))]
+    catalogue = []
+    for number, entry in enumerate(tools or ()):
+        tool = _tool(entry) if isinstance(entry, dict) else None
+        if tool is None:
+            notes.append(f"tools.tools_db_path: tool {number} has no equivalent: no name in it")
+        else:
+            catalogue.append(tool)
     return {
         "tools": {
             "catalogue": catalogue,
@@ -229,15 +246,3 @@ def _tool(entry: Plain) -> Plain | None:
         "parameters": function.get("parameters") or {},
         "keywords": taken_names(entry, "tags", f"tools.{function['name']}"),
     }
-
-
-def _left_over(value: Any, path: str = "") -> Iterator[str]:
-    """Dotted paths of what was not taken; list items by their names where they have one."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _left_over(inner, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list) and any(isinstance(v, dict) for v in value):
-        for number, inner in enumerate(value):
-            yield from _left_over(inner, f"{path}.{number}")
-    elif value != []:
-        yield path

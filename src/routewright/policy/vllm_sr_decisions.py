@@ -53,6 +53,49 @@ def taken_section(parent: Plain, key: str, place: str) -> Plain | None:
     return value
 
 
+def taken_mappings(parent: Plain, key: str, place: str, notes: list[str]) -> list[Plain]:
+    """The mappings in the list at `key`, taken out; whatever is none of them gets a note."""
+    value = parent.pop(key, None)
+    if value is not None and not isinstance(value, list):
+        notes.append(f"{place}.{key}: has no equivalent, as it is no list of mappings")
+        return []
+    entries = list(enumerate(value or ()))
+    notes += [
+        f"{place}.{key}.{number}: has no equivalent, as it is no mapping"
+        for number, entry in entries
+        if not isinstance(entry, dict)
+    ]
+    return [entry for _, entry in entries if isinstance(entry, dict)]
+
+
+def left_over(value: Any, path: str = "") -> Iterator[str]:
+    """Dotted paths of what was not taken; items of a list by their numbers."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from left_over(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(v, dict) for v in value):
+        for number, inner in enumerate(value):
+            yield from left_over(inner, f"{path}.{number}")
+    elif value != []:
+        yield path
+
+
+def note_left_over(value: Any, place: str, notes: list[str]) -> None:
+    """A note for each key that nothing was made of."""
+    notes += [f"{path}: has no equivalent" for path in left_over(value, place)]
+
+
+def list_scores(old: Plain) -> None:
+    """Write `model_scores` as a list where they are a mapping, of scores or of settings."""
+    for category in mappings(old.get("categories")):
+        scores = category.get("model_scores")
+        if isinstance(scores, dict):
+            category["model_scores"] = [
+                {**(own if isinstance(own, dict) else {"score": own}), "model": name}
+                for name, own in scores.items()
+            ]
+
+
 def references(old: Plain) -> Iterator[str]:
     """Names of the models that decisions, categories and the default ask for."""
     lists = [d.get("modelRefs") for d in mappings(old.get("decisions"))]
@@ -120,6 +163,9 @@ def _keyword_rule(rule: Plain, name: str, notes: list[str]) -> Plain | None:
     given = taken_names(rule, "keywords", place)
     words = [word for word in given if not is_blank(word)]
     operator = str(rule.pop("operator", "OR")).upper()
+    if operator not in {"AND", "OR", "NOR"}:
+        notes.append(f"{place}.operator: has no equivalent: {operator}; left out")
+        return None
     keyword: Plain = {"words": words, "match": "all" if operator == "AND" else "any"}
     if rule.pop("case_sensitive", False):
         keyword["case_sensitive"] = True
@@ -140,12 +186,13 @@ def _decision(
 ) -> Plain | None:
     name = str(old.pop("name", ""))
     place = f"decisions.{name}"
-    rule = _rule(section(old, "rules"), labels, keywords, place, notes)
-    candidates = [_candidate(r, models) for r in mappings(old.pop("modelRefs", None))]
+    rules = taken_section(old, "rules", place) or {}
+    rule = _rule(rules, labels, keywords, f"{place}.rules", notes)
+    references = taken_mappings(old, "modelRefs", place, notes)
+    candidates = [_candidate(r, models, f"{place}.modelRefs", notes) for r in references]
     candidates = [c for c in candidates if c["model"] in models]
-    old.pop("rules", None)
     description, priority = old.pop("description", None), old.pop("priority", 0)
-    extras = _plugins(list(mappings(old.pop("plugins", None))), place, notes)
+    extras = _plugins(taken_mappings(old, "plugins", place, notes), place, notes)
     if rule is None or not candidates:
         why = "no model with an endpoint" if rule is not None else "no condition left"
         notes.append(f"{place}: is left out: {why}")
@@ -163,17 +210,24 @@ def _rule(
     place: str,
     notes: list[str],
 ) -> Plain | None:
-    operator = str(old.get("operator", "OR")).upper()
-    conditions, lost = [], False
-    for condition in mappings(old.get("conditions")):
-        kind, name = condition.get("type"), str(condition.get("name"))
+    operator = str(old.pop("operator", "OR")).upper()
+    if operator not in {"AND", "OR"}:
+        notes.append(f"{place}.operator: has no equivalent: {operator}")
+        return None
+    given = old.get("conditions")
+    read = taken_mappings(old, "conditions", place, notes)
+    note_left_over(old, place, notes)
+    conditions, lost = [], read != given
+    for number, condition in enumerate(read):
+        kind, name = condition.pop("type", None), str(condition.pop("name", None))
+        note_left_over(condition, f"{place}.conditions.{number}", notes)
         if kind == "domain" and labels.get(name):
             conditions.append({"domain": labels[name]})
         elif kind == "keyword" and name in keywords:
             conditions.append(keywords[name])
         else:
             lost = True
-            notes.append(f"{place}.rules: condition {kind} {name!r} has no equivalent")
+            notes.append(f"{place}: condition {kind} {name!r} has no equivalent")
     if not conditions or (lost and operator == "AND"):
         return None
     if len(conditions) == 1:
@@ -181,17 +235,19 @@ def _rule(
     return {"all" if operator == "AND" else "any": conditions}
 
 
-def _candidate(reference: Plain, models: Plain) -> Plain:
+def _candidate(reference: Plain, models: Plain, place: str, notes: list[str]) -> Plain:
     """A model of a decision; an adapter becomes a model of its own that its server knows."""
-    name = str(reference.get("model"))
-    adapter = reference.get("lora_name")
+    name = str(reference.pop("model", None))
+    place = f"{place}.{name}"
+    adapter = reference.pop("lora_name", None)
     if adapter and name in models:
         base, name = models[name], f"{name}/{adapter}"
         models.setdefault(name, {**base, "served_name": str(adapter)})
     candidate: Plain = {"model": name}
     for old, new in (("use_reasoning", "reasoning"), ("reasoning_effort", "effort")):
-        if reference.get(old) is not None:
-            candidate[new] = reference[old]
+        if (value := reference.pop(old, None)) is not None:
+            candidate[new] = value
+    note_left_over(reference, place, notes)
     return candidate
 
 
@@ -199,36 +255,40 @@ def _plugins(plugins: list[Plain], place: str, notes: list[str]) -> Plain:
     extras: Plain = {}
     guards: Plain = {}
     for plugin in plugins:
-        kind, settings = plugin.get("type"), section(plugin, "configuration")
-        enabled = settings.get("enabled", True)
+        kind = plugin.pop("type", None)
+        own = f"{place}.plugins.{kind}"
+        settings = taken_section(plugin, "configuration", own) or {}
+        enabled = settings.pop("enabled", True)
         if kind == "system_prompt":
-            if enabled and settings.get("system_prompt"):
-                mode = settings.get("mode") or "replace"
-                extras["system_prompt"] = {"text": settings["system_prompt"], "mode": mode}
+            prompt, mode = settings.pop("system_prompt", None), settings.pop("mode", None)
+            if enabled and prompt:
+                extras["system_prompt"] = {"text": prompt, "mode": mode or "replace"}
         elif kind == "jailbreak":
             guards["jailbreak"] = {"mode": "block" if enabled else "off"}
-            _note_threshold(settings, f"{place}.plugins.jailbreak", notes)
+            _note_threshold(settings, own, notes)
         elif kind == "pii":
-            guards |= _pii(settings, enabled=enabled, place=place, notes=notes)
+            guards |= _pii(settings, enabled=enabled, place=own, notes=notes)
         else:
-            notes.append(f"{place}.plugins.{kind}: has no equivalent")
+            notes.append(f"{own}: has no equivalent")
+            continue
+        # What is turned off has none of its settings.
+        note_left_over({**plugin, **(settings if enabled else {})}, own, notes)
     return {**extras, "guards": guards} if guards else extras
 
 
 def _pii(settings: Plain, *, enabled: bool, place: str, notes: list[str]) -> Plain:
-    _note_threshold(settings, f"{place}.plugins.pii", notes)
+    _note_threshold(settings, place, notes)
     if not enabled:
         return {}
-    place = f"{place}.plugins.pii"
     names = taken_names(settings, "pii_types_allowed", place)
     allowed = known_types(names, f"{place}.pii_types_allowed", notes)
     return {"pii": {"default": "block", "types": dict.fromkeys(allowed, "allow")}}
 
 
 def _note_threshold(settings: Plain, place: str, notes: list[str]) -> None:
-    if settings.get("threshold") is not None:
+    if (threshold := settings.pop("threshold", None)) is not None:
         notes.append(
-            f"{place}.threshold: {settings['threshold']} is of another model's scores; the "
+            f"{place}.threshold: {threshold} is of another model's scores; the "
             "bundle's own counts"
         )
 
@@ -238,15 +298,14 @@ def _from_category(
 ) -> Plain | None:
     """The older style: a category with scored models is a decision of its own."""
     name = str(category.pop("_name"))
-    scores = list(mappings(category.pop("model_scores", None)))
-    candidates = [
-        {**_candidate(s, models), "score": s.get("score", 1.0)}
-        for s in scores
-        if str(s.get("model")) in models
-    ]
-    if not scores or not candidates or not labels[name]:
-        if scores:
-            notes.append(f"categories.{name}: is left out: no label or no model is left")
+    place = f"categories.{name}"
+    given = category.get("model_scores")
+    scores = taken_mappings(category, "model_scores", place, notes)
+    found = [_scored(s, models, f"{place}.model_scores", notes) for s in scores]
+    candidates = [candidate for candidate in found if candidate is not None]
+    if not candidates or not labels[name]:
+        if given:
+            notes.append(f"{place}: is left out: no label or no model is left")
         return None
     decision: Plain = {"name": name, "rules": {"domain": labels[name]}, "models": candidates}
     for old, new in (("use_reasoning", "reasoning"), ("reasoning_effort", "effort")):
@@ -260,3 +319,14 @@ def _from_category(
     if (guarded := category.pop("jailbreak_enabled", None)) is not None:
         decision["guards"] = {"jailbreak": {"mode": "block" if guarded else "off"}}
     return decision
+
+
+def _scored(reference: Plain, models: Plain, place: str, notes: list[str]) -> Plain | None:
+    """A model of a category with its score, 1 where none is stated; None if it has no model."""
+    name, score = reference.get("model"), reference.pop("score", None)
+    if score is not None and (isinstance(score, bool) or not isinstance(score, int | float)):
+        notes.append(f"{place}.{name}.score: has no equivalent: {score!r} is no number")
+        return None
+    candidate = _candidate(reference, models, place, notes)
+    scored = {**candidate, "score": 1.0 if score is None else score}
+    return scored if candidate["model"] in models else None

@@ -43,10 +43,11 @@ def test_draining_waits_for_what_runs_and_refuses_the_rest(stage: Stage) -> None
         await asyncio.wait_for(parts.script.thinking.wait(), SOON_S)
         stopping = asyncio.ensure_future(parts.running.door.stop(drain_s=SOON_S))
         await asyncio.sleep(0)
-        await new.post()
+        await new.post(b"{}", "x-request-id: mine")
         status, refusal = await new.answer()
         assert (status, code(refusal)) == (503, "closed")
         assert refusal.values("connection") == [b"close"]
+        assert refusal.values("x-request-id") == [b"mine"]
         assert await new.rest() == b""
         await asyncio.sleep(0.3)
         assert not stopping.done()

@@ -220,8 +220,8 @@ def test_a_model_that_cannot_be_reached_is_502_and_a_silent_one_504(stage: Stage
 
 @pytest.mark.parametrize("plan", [PASS, STREAM], ids=["pass", "stream"])
 @pytest.mark.parametrize("end", ["dies", "silent", "raises"])
-def test_an_answer_that_breaks_off_never_looks_complete(
-    stage: Stage, plan: ResponsePlan, end: str
+def test_an_answer_that_breaks_off_never_looks_complete_and_is_logged_once(
+    stage: Stage, plan: ResponsePlan, end: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def half(_: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(EVENTS + b"4\r\nhalf\r\n")
@@ -239,6 +239,8 @@ def test_an_answer_that_breaks_off_never_looks_complete(
         await parts.client.head()
         assert await parts.client.rest() == (b"" if fails else b"4\r\nhalf\r\n")
         assert await ended(parts.script) is (Outcome.FAILED if fails else Outcome.BROKEN)
+        (line,) = caplog.records
+        assert line.name.startswith("routewright.")
 
 
 def test_a_gathered_answer_that_breaks_off_becomes_an_error(stage: Stage) -> None:
@@ -256,8 +258,9 @@ def test_a_gathered_answer_over_the_limit_is_refused(stage: Stage) -> None:
     @stage.exchange(says(b"x" * 2000), WHOLE, max_body_bytes=1000)
     async def scene(parts: Parts) -> None:
         status, answer = await parts.client.ask()
-        assert (status, code(answer)) == (500, "gateway_error")
-        assert await ended(parts.script) is Outcome.FAILED
+        assert (status, code(answer)) == (502, "answer_too_large")
+        assert await ended(parts.script) is Outcome.BROKEN
+        assert parts.script.codes == ["too_large"]
 
 
 @pytest.mark.parametrize("phase", ["request", "response_headers", "response_chunk"])

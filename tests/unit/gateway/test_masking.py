@@ -1,6 +1,7 @@
 """Values go out of the prompt and come back, however the answer is cut into pieces."""
 
 import json
+import re
 import time
 
 import pytest
@@ -75,6 +76,14 @@ def test_a_value_that_was_overlooked_elsewhere_is_masked_there_too() -> None:
     )
 
 
+def test_a_value_that_was_overlooked_where_it_stands_alone_is_masked_whatever_it_is() -> None:
+    masker = masker_of(PERSON="Will", EMAIL="ann@x.org")
+    for text, masked in (("Will", "[PERSON_1]"), ("will", "will"), ("Will I?", "Will I?"),
+                         ("to ann@x.org", "to [EMAIL_1]")):  # fmt: skip
+        assert masker.mask_again(text, is_value=True) == masked
+    assert masker.mask_again("Will") == "Will"
+
+
 @given(texts_with_spans(), MIXED)
 def test_masking_again_can_be_undone_too(case: tuple[str, list[Span]], other: str) -> None:
     text, spans = case
@@ -104,6 +113,33 @@ def test_thousands_of_values_in_thousands_of_texts_take_no_time() -> None:
     masked = [masker.mask(text, [Span(0, len(text), "PHONE")]) for text in texts]
     assert [masker.mask_again(text) for text in masked] == masked
     assert time.process_time() - started < 3.0
+
+
+def test_thousands_of_values_take_no_time_to_look_for_in_a_long_text() -> None:
+    values = [f"+49 151 {n:07}" for n in range(10_000)]
+    masker = masker_of(PHONE=values[0], EMAIL="ann@x.org")
+    for value in values:
+        masker.mask(value, [Span(0, len(value), "PHONE")])
+    text = "+49 151 is where all of them begin, but none " * 10_000
+    started = time.process_time()
+    assert masker.mask_again(f"{text}, {values[-1]}") == f"{text}, [PHONE_10000]"
+    assert time.process_time() - started < 3.0
+
+
+@given(st.lists(ALPHABET | st.sampled_from("aA1@ "), max_size=25).map("".join), st.data())
+def test_values_are_found_where_they_stand_in_full_the_longest_first(
+    text: str, data: st.DataObject
+) -> None:
+    places = st.integers(0, len(text))
+    pairs = data.draw(st.lists(st.tuples(places, places), max_size=5))
+    values = {text[min(pair) : max(pair)] for pair in pairs} - {""}
+    masker = Masker([text])
+    masks = {value: masker.mask(value, [Span(0, len(value), "A")]) for value in values}
+    known = [v for v in values if len(v) >= 6 and re.search(r"[\d@\s]", v)]
+    any_of = "|".join(re.escape(v) for v in sorted(known, key=len, reverse=True))
+    pattern = rf"\[[A-Z0-9_]+\]|(?<!\w)(?:{any_of})(?!\w)"
+    expected = re.sub(pattern, lambda m: masks.get(m[0], m[0]), text) if known else text
+    assert masker.mask_again(text) == expected
 
 
 def test_values_in_arguments_are_escaped_as_json() -> None:

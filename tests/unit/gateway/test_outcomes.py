@@ -2,91 +2,42 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import pytest
-from tests.gateway_parts import MATH, NEUTRAL, Gateway, chat, make_gateway
+from tests.gateway_parts import MATH, NEUTRAL, chat, make_gateway
 from tests.http_parts import (
     EVENTS,
-    Answer,
-    Client,
     Received,
     code,
     echo,
-    listening,
     play,
     says,
 )
+from tests.outcome_parts import (
+    BODY,
+    CHAT,
+    HEAD,
+    HUGE,
+    SERVED,
+    WHOLE,
+    counted,
+    ended_as,
+    standalone,
+    told,
+)
 
 from routewright.errors import ServingError
-from routewright.gateway._proto.ext_proc_pb2 import (
-    HeaderMap,
-    HeaderValue,
-    HttpBody,
-    HttpHeaders,
-    ProcessingMode,
-    ProcessingRequest,
-    ProcessingResponse,
-    ProtocolConfiguration,
-)
+from routewright.gateway._proto.ext_proc_pb2 import ProcessingRequest, ProcessingResponse
 from routewright.gateway.exchange import Outcome
 from routewright.gateway.ext_proc_stream import ExtProcStream
-from routewright.gateway.http import HttpDoor
 from routewright.gateway.observation import logging_requests
 
-CHAT = "/v1/chat/completions"
-BODY = json.dumps(chat(NEUTRAL)).encode()
 OPEN: dict[str, Any] = {
     "jailbreak": {"threshold": 0.5, "on_error": "open"},
     "pii": {"default": "mask", "on_error": "open"},
 }
 """Guards that let pass what they could not check."""
-
-
-def counted(gateway: Gateway, name: str) -> dict[str, float]:
-    """The series of a counter with an amount, by their labels as Prometheus writes them."""
-    lines = gateway.telemetry.render().decode().splitlines()
-    found = (line.partition(f"routewright_{name}")[2].rpartition(" ") for line in lines)
-    return {labels: float(amount) for labels, _, amount in found if labels.startswith("{")}
-
-
-def ended_as(gateway: Gateway, door: str, outcome: str, error: str | None) -> None:
-    """One request was counted, so, and one error if any."""
-    endpoint = gateway.records[-1].endpoint
-    labels = f'{{door="{door}",endpoint="{endpoint}",outcome="{outcome}"}}'
-    assert counted(gateway, "requests_total") == {labels: 1.0}
-    errors = {} if error is None else {f'{{code="{error}",door="{door}"}}': 1.0}
-    assert counted(gateway, "errors_total") == errors
-
-
-@asynccontextmanager
-async def standalone(
-    answer: Answer | None = None, guards: dict[str, Any] | None = None, **settings: Any
-) -> AsyncIterator[tuple[Gateway, Client]]:
-    """A door to the whole pipeline; its models answer so, or are down."""
-    async with listening(answer or echo) as server:
-        url = "http://127.0.0.1:9" if answer is None else server.endpoint.url
-        models = {name: {"endpoints": url} for name in ("small", "large")}
-        policy: dict[str, Any] = {"models": models}
-        policy |= {} if guards is None else {"guards": guards}
-        gateway = make_gateway(policy, settings={"http": {"port": 0}, **settings})
-        door = HttpDoor(
-            partial(gateway.pipeline.handler, "http"),
-            gateway.engine.settings,
-            gateway.telemetry,
-            lambda: True,
-        )
-        port = await door.start()
-        client = Client(*await asyncio.open_connection("127.0.0.1", port))
-        try:
-            yield gateway, client
-        finally:
-            await client.close()
-            await door.stop(0.1)
-            await gateway.engine.close()
 
 
 def test_a_model_that_is_down_is_a_failed_request() -> None:
@@ -241,27 +192,6 @@ def test_what_a_guard_found_does_not_pass_when_it_cannot_be_masked(
     play(scene)
 
 
-def header_map(**headers: str) -> HttpHeaders:
-    values = [HeaderValue(key=k, raw_value=v.encode()) for k, v in headers.items()]
-    return HttpHeaders(headers=HeaderMap(headers=values))
-
-
-def told(status: int, **headers: str) -> ProcessingRequest:
-    """Headers of an answer."""
-    return ProcessingRequest(response_headers=header_map(**{":status": str(status)}, **headers))
-
-
-HEAD = ProcessingRequest(
-    request_headers=header_map(**{":path": CHAT, ":method": "POST"}),
-    protocol_config=ProtocolConfiguration(
-        request_body_mode=ProcessingMode.BUFFERED, response_body_mode=ProcessingMode.NONE
-    ),
-)
-WHOLE = ProcessingRequest(request_body=HttpBody(body=BODY, end_of_stream=True))
-HUGE = ProcessingRequest(request_body=HttpBody(body=b"x" * 2000, end_of_stream=True))
-SERVED = {"x-envoy-upstream-service-time": "1"}
-
-
 @pytest.mark.parametrize(
     ("messages", "outcome", "error"),
     [
@@ -333,18 +263,5 @@ def test_what_no_guard_has_seen_is_counted_and_logged(caplog: pytest.LogCaptureF
         with caplog.at_level("INFO"):
             logging_requests(gateway.records[0])
         assert caplog.records[-1].__dict__["num_unread"] == 2
-
-    play(scene)
-
-
-def test_a_model_that_is_not_listed_is_a_refused_request() -> None:
-    async def scene() -> None:
-        gateway = make_gateway()
-        handler = gateway.pipeline.handler("http")
-        path = {":path": "/v1/models/nobody", ":method": "GET"}
-        await handler.on_request(path, b"")
-        handler.on_end(Outcome.COMPLETE)
-        await gateway.engine.close()
-        ended_as(gateway, "http", "refused", None)
 
     play(scene)

@@ -53,6 +53,89 @@ def test_a_system_prompt_is_told_where_it_was_added(
     run(scene())
 
 
+PHONE = "5551234"
+MASKED = "[PHONE_NUMBER_1]"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sent"),
+    [
+        ("user", PHONE, MASKED),
+        ("user", f"me,{PHONE}", f"me,{MASKED}"),
+        ("safety_identifier", PHONE, MASKED),
+        ("prompt_cache_key", f"chat-{PHONE}", f"chat-{MASKED}"),
+        ("stop", PHONE, MASKED),
+        ("stop", ["end", PHONE], ["end", MASKED]),
+        ("bad_words", [PHONE], [MASKED]),
+        ("guided_choice", [PHONE, "nobody"], [MASKED, "nobody"]),
+        ("guided_regex", f"({PHONE}|none)", f"({MASKED}|none)"),
+        ("guided_grammar", f'root ::= "{PHONE}"', f'root ::= "{MASKED}"'),
+        ("guided_json", {"enum": [PHONE]}, {"enum": [MASKED]}),
+        ("guided_json", f'{{"const":"{PHONE}"}}', f'{{"const":"{MASKED}"}}'),
+        ("structured_outputs", {"choice": [PHONE, "no"]}, {"choice": [MASKED, "no"]}),
+        ("metadata", {"id": PHONE, "a": {"b": [f"x {PHONE}"]}, PHONE: "x"},
+         {"id": MASKED, "a": {"b": [f"x {MASKED}"]}, PHONE: "x"}),
+        ("field_of_tomorrow", {"type": PHONE}, {"type": MASKED}),
+    ],
+)  # fmt: skip
+def test_a_value_masked_in_a_message_leaves_in_no_field_beside_it(
+    field: str, value: Any, sent: Any
+) -> None:
+    async def scene() -> None:
+        gateway = make_gateway({"decisions": []})
+        asked = await gateway.ask(chat(f"call {PHONE}", **{field: value}))
+        assert asked.body["messages"][0]["content"] == f"call {MASKED}"
+        assert asked.body[field] == sent
+
+    run(scene())
+
+
+def test_what_the_protocol_goes_by_stays_though_it_holds_a_masked_value() -> None:
+    url = {"url": f"https://x.org/?to={PHONE}", "detail": "low"}
+    call = {"id": PHONE, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": [
+            {"type": "text", "text": f"call {PHONE}"},
+            {"type": "image_url", "image_url": url},
+            {"type": "input_audio", "input_audio": {"data": f"{PHONE}/{PHONE}"}},
+            {"type": "file", "file": {"file_data": PHONE, "filename": f"{PHONE}.pdf"}},
+        ]},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": PHONE, "content": "done"},
+        {"role": "user", "content": "go on"},
+    ]  # fmt: skip
+    choice = {"type": "function", "function": {"name": "f"}}
+
+    async def scene() -> None:
+        gateway = make_gateway({"decisions": []})
+        body = {"model": "auto", "messages": messages, "tool_choice": choice}
+        sent = (await gateway.ask(body)).body
+        assert sent["tool_choice"] == choice
+        assert sent["messages"][1:] == messages[1:]
+        text, *media, file = sent["messages"][0]["content"]
+        assert text["text"] == f"call {MASKED}"
+        assert media == messages[0]["content"][1:3]
+        assert file["file"] == {"file_data": PHONE, "filename": f"{MASKED}.pdf"}
+
+    run(scene())
+
+
+def test_without_a_masked_value_every_field_leaves_as_it_came() -> None:
+    beside = {
+        "user": "Ann",
+        "metadata": {"to": "ann@x.org"},
+        "stop": ["a"],
+        "guided_choice": [],
+    }
+
+    async def scene() -> None:
+        gateway = make_gateway({"decisions": [], "tools": {}})
+        asked = await gateway.ask(chat(NEUTRAL, **beside))
+        assert asked.body == {**chat(NEUTRAL, **beside), "model": "small"}
+
+    run(scene())
+
+
 def test_no_request_keeps_a_destination_of_the_clients_own() -> None:
     models = {"small": {"endpoints": "https://models.internal"}}
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tests.gateway_parts import (
     ATTACK,
     CALCULATION,
+    EVERYBODY,
     MATH,
     NEUTRAL,
     UNSURE,
@@ -85,7 +86,8 @@ def test_an_unsure_domain_does_not_route() -> None:
 )  # fmt: skip
 def test_an_attack_is_blocked_wherever_it_stands(body: dict[str, Any]) -> None:
     async def scene() -> None:
-        gateway = make_gateway()
+        guards = {"jailbreak": {"threshold": 0.5, "roles": EVERYBODY}}
+        gateway = make_gateway({"guards": guards})
         asked = await gateway.ask(body)
         assert asked.immediate.status == 200
         assert asked.body["choices"][0]["finish_reason"] == "content_filter"
@@ -235,6 +237,7 @@ def test_tools_are_chosen_only_when_the_choice_is_left_to_us() -> None:
         none = await gateway.ask(chat(NEUTRAL, tool_choice="auto"))
         assert "tools" not in none.body
         assert "tool_choice" not in none.body
+        assert "x-routewright-tools" not in await none.told()
         left = await gateway.ask(chat(CALCULATION))
         assert "tools" not in left.body
         own = [{"type": "function", "function": {"name": "mine"}}]

@@ -41,7 +41,7 @@ def test_parts_of_one_message_are_no_messages_and_zero_puts_nothing_together() -
         JailbreakGuard(across_messages=-1)
 
 
-@pytest.mark.parametrize(("across", "num_texts"), [(400, 4), (0, 3)])
+@pytest.mark.parametrize(("across", "num_texts"), [(400, 3), (0, 2)])
 def test_a_second_message_of_the_user_costs_one_more_text(across: int, num_texts: int) -> None:
     async def scene() -> None:
         guards = {"jailbreak": {"threshold": 0.5, "across_messages": across}}

@@ -74,6 +74,27 @@ def test_the_doors_of_the_settings_open_and_close(tmp_path: Path, bundle: Path) 
     run(play())
 
 
+def test_load_balancers_hear_of_the_end_before_the_doors_close(
+    tmp_path: Path, bundle: Path
+) -> None:
+    async def play() -> None:
+        gateway = Gateway(loaded(tmp_path, bundle, unready_s=60.0))
+        addresses = await gateway.start()
+        stopping = asyncio.create_task(gateway.stop())
+        await asyncio.sleep(0.1)
+        told = [await status(addresses[name]) for name in ("http", "api", "metrics")]
+        assert told == [503] * 3
+        async with httpx.AsyncClient(trust_env=False) as client:
+            listed = await client.get(f"http://{addresses['http']}/v1/models")
+            assert listed.status_code == 200
+        assert not stopping.done()
+        stopping.cancel()
+        await gateway.stop()  # as it is unready by now, there is nothing to wait for
+        assert all([await refused(address) for address in addresses.values()])
+
+    run(play())
+
+
 def test_nobody_is_sent_here_before_the_model_has_answered(
     tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +130,21 @@ def test_a_taken_port_closes_the_doors_that_were_open(tmp_path: Path, bundle: Pa
             await gateway.engine.classify("late")
         blocker.close()
         await blocker.wait_closed()
+
+    run(play())
+
+
+def test_a_reload_of_an_unchanged_file_wants_no_restart(tmp_path: Path, bundle: Path) -> None:
+    """Though the number of workers, which the file leaves open, was chosen at the start."""
+
+    async def play() -> None:
+        gateway = Gateway(loaded(tmp_path, bundle))
+        assert gateway.engine.settings.batching.num_workers is not None
+        assert (await gateway.reloader.reload()).restart == ()
+        loaded(tmp_path, bundle, deadline_s=7.0)
+        for _ in range(2):  # until there is one
+            assert (await gateway.reloader.reload()).restart == ("gateway.deadline_s",)
+        await gateway.engine.close()
 
     run(play())
 

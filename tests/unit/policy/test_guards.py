@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.policies import MODELS, decision, make_policy, make_signals
 
+from routewright.errors import ConfigError
 from routewright.policy.decision import decide
 
 
@@ -36,6 +37,21 @@ def test_shadow_mode_never_blocks_on_an_error() -> None:
     silent = replace(make_signals(), sequence={})
     [outcome] = decide(silent, policy).guards
     assert (outcome.action, outcome.would, outcome.failed) == ("allow", "block", True)
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        (["user", "wizard"], r"guards.jailbreak.roles.1: .*'tool'.*'system'.*got 'wizard'"),
+        (["tool"], r"guards.jailbreak: roles must name user, .*mode: off"),
+        ([], "roles must name user"),
+    ],
+)
+def test_roles_that_there_are_not_and_those_without_the_user_are_refused(
+    roles: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_policy(guards={"jailbreak": {"roles": roles}})
 
 
 def test_a_bare_off_is_off() -> None:

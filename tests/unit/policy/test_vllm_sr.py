@@ -150,6 +150,93 @@ def test_the_older_style_means_the_same() -> None:
     assert pii.types == {"EMAIL_ADDRESS": "allow", "PERSON": "block"}
 
 
+@pytest.mark.parametrize(
+    "scores",
+    [
+        "{m: 0.4, n: 0.9}",
+        "{m: {score: 0.4}, n: {score: 0.9, use_reasoning: true}}",
+        "[{model: m, score: 0.4}, {model: n, score: 0.9, use_reasoning: true}]",
+    ],
+)
+def test_scores_by_model_mean_what_a_list_of_them_means(scores: str) -> None:
+    settings = "model_config: {n: {reasoning_family: qwen3}}\n"
+    category = f"categories: [{{name: math, use_reasoning: true, model_scores: {scores}}}]"
+    result = imported(f"{SERVER}{settings}{category}")
+    policy = parse_policy(result.data, source="new.yaml")
+    taken = decide(make_signals(domain=("math", 0.8)), policy)
+    assert (taken.name, taken.model, taken.reasoning) == ("math", "n", True)
+    assert result.notes == ()
+
+
+RULES = "rules: {conditions: [{type: domain, name: law}]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("categories: [{name: math, model_scores: m}]", "categories.math.model_scores: has"),
+        ("categories: [{name: math, model_scores: m}]", "categories.math: is left out"),
+        (
+            "categories: [{name: math, model_scores: [m]}]",
+            "categories.math.model_scores.0: has",
+        ),
+        (
+            "categories: [{name: math, model_scores: {m: high}}]",
+            "categories.math.model_scores.m.score: has no equivalent: 'high' is no number",
+        ),
+        (
+            "categories: [{name: math, model_scores: {m: {score: 1, cost: 2}}}]",
+            "categories.math.model_scores.m.cost: has no equivalent",
+        ),
+        (f"decisions: [{{name: a, {RULES}, modelRefs: m}}]", "decisions.a.modelRefs: has no"),
+        (
+            f"decisions: [{{name: a, {RULES}, modelRefs: [{{model: m, weight: 3}}]}}]",
+            "decisions.a.modelRefs.m.weight: has no equivalent",
+        ),
+        (
+            f"decisions: [{{name: a, {RULES}, plugins: pii, modelRefs: [{{model: m}}]}}]",
+            "decisions.a.plugins: has no equivalent",
+        ),
+        (
+            "decisions: [{name: a, plugins: [{type: pii, configuration: {method: x}}]}]",
+            "decisions.a.plugins.pii.method: has no equivalent",
+        ),
+        (
+            "decisions: [{name: a, rules: {conditions: [{type: domain, least: 1}]}}]",
+            "decisions.a.rules.conditions.0.least: has no equivalent",
+        ),
+        (
+            "decisions: [{name: a, rules: {operator: XOR}}]",
+            "decisions.a.rules.operator: has no",
+        ),
+        ("keyword_rules: [{name: a, operator: XOR}]", "keyword_rules.a.operator: has no"),
+        ("model_config: {m: fast}", "model_config.m: has no equivalent"),
+        ("model_config: {m: {loras: x}}", "model_config.m.loras: has no equivalent"),
+        ("model_config: {m: {pricing: {per_call: 1}}}", "model_config.m.pricing.per_call: has"),
+        ("model_config: {m: {pii_policy: {at: 1}}}", "model_config.m.pii_policy.at: has no"),
+    ],
+)
+def test_what_cannot_be_read_is_listed_and_never_dropped(text: str, note: str) -> None:
+    result = imported(f"{SERVER}{text}")
+    parse_policy(result.data, source="new.yaml")
+    assert [line for line in result.notes if line.startswith(note)], result.notes
+
+
+def test_a_tool_without_a_name_is_listed() -> None:
+    tools = f"{SERVER}tools: {{enabled: true, tools_db_path: tools.json}}"
+    notes = imported(tools, tools=["get_weather", {"tool": {}}, *TOOLS]).notes
+    assert [note.partition(":")[2][:7] for note in notes] == [" tool 0", " tool 1"]
+
+
+def test_a_condition_that_cannot_be_read_never_widens_a_rule() -> None:
+    rules = "{operator: AND, conditions: [{type: domain, name: law}, urgent]}"
+    result = imported(
+        f"{SERVER}decisions: [{{name: a, rules: {rules}, modelRefs: [{{model: m}}]}}]"
+    )
+    assert "decisions" not in result.data
+    assert "decisions.a.rules.conditions.1: has no" in "\n".join(result.notes)
+
+
 def test_every_key_without_equivalent_is_listed() -> None:
     notes = "\n".join(imported(DECISIONS).notes)
     for path in (

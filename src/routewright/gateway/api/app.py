@@ -84,6 +84,7 @@ def create_api(
         "info_models": _told(about.classifiers),
         "info_classifier": _told(about.classifier),
         "models": _told(about.models),
+        "model": _model(about),
         "metrics": _metrics(engine),
         "openapi": _document(document),
         "admin_reload": _reloading(reload, admin_token),
@@ -105,14 +106,15 @@ def create_metrics_app(engine: Engine) -> Starlette:
 def _application(engine: Engine, serving: Mapping[str, Serve]) -> Starlette:
     routes = [
         Route(
-            operation.path,
+            # Names of models have slashes in them.
+            operation.path.replace("}", ":path}"),
             endpoint(engine, operation.counted_as, serving[operation.name]),
             methods=[operation.method],
         )
         for operation in OPERATIONS
         if operation.name in serving
     ]
-    paths = ", ".join(route.path for route in routes)
+    paths = ", ".join(o.path for o in OPERATIONS if o.name in serving)
 
     async def unknown(request: Request, exc: Exception) -> Response:
         async def refuse(_: Request) -> Response:
@@ -198,6 +200,16 @@ def _told(tell: Callable[[], Mapping[str, Any]]) -> Serve:
     return serve
 
 
+def _model(about: Information) -> Serve:
+    async def serve(request: Request) -> Response:
+        found = about.model(request.path_params["model"])
+        if found is None:
+            return Failure("unknown_model", "there is no such model; see /v1/models")
+        return _json(found)
+
+    return serve
+
+
 def _ready(about: Information) -> Serve:
     async def serve(_: Request) -> Response:
         told = about.readiness()
@@ -225,8 +237,9 @@ def _reloading(reload: Reload | None, admin_token: str | None) -> Serve:
         if reload is None or not admin_token:
             message = "there is no admin call; set gateway.reload.admin_token to have one"
             return Failure("not_found", message)
-        given = request.headers.get("authorization", "").encode("latin-1")
-        if not hmac.compare_digest(given, f"Bearer {admin_token}".encode()):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        known = hmac.compare_digest(given.strip().encode("latin-1"), admin_token.encode())
+        if scheme.lower() != "bearer" or not known:
             message = "send the admin token in the header Authorization: Bearer TOKEN"
             return Failure("unauthorized", message, headers={"www-authenticate": "Bearer"})
         result = await reload()

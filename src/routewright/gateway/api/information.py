@@ -45,6 +45,11 @@ class Information:
         """Names that a client may write as ``model``, in OpenAI's shape."""
         return model_list(self._engine.deployment.policy)
 
+    def model(self, name: str) -> dict[str, Any] | None:
+        """One of them; None if there is none of that name."""
+        data: list[dict[str, Any]] = self.models()["data"]
+        return next((model for model in data if model["id"] == name), None)
+
     def classifiers(self) -> dict[str, Any]:
         """The original's list of models: one entry a task, though one model answers all."""
         deployment = self._engine.deployment

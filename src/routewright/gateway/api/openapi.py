@@ -3,6 +3,7 @@
 Every example in it is executed by a test.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -49,6 +50,7 @@ class Operation:
 
     name: str
     path: str
+    """With names in braces for its parameters."""
     counted_as: str
     """In metrics: one of the closed set ``endpoint``."""
     summary: str
@@ -218,6 +220,13 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Names that a client may write as `model`",
     ),
     Operation(
+        name="model",
+        path="/v1/models/{model}",
+        counted_as="models",
+        summary="One of these names, slashes and all",
+        errors=("unknown_model",),
+    ),
+    Operation(
         name="metrics",
         path="/metrics",
         counted_as="info",
@@ -298,6 +307,11 @@ def _operation(operation: Operation, schemas: Schemas) -> dict[str, Any]:
             **_errors(operation, schemas["error", "result"]),
         },
     }
+    if names := re.findall(r"{(\w+)}", operation.path):
+        described["parameters"] = [
+            {"name": n, "in": "path", "required": True, "schema": {"type": "string"}}
+            for n in names
+        ]
     if operation.request is not None:
         described["requestBody"] = {
             "required": True,

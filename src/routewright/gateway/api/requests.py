@@ -227,7 +227,7 @@ class RouteRequest:
 
 
 def parse_request(cls: type[T], body: Any) -> T:
-    """Build the request dataclass `cls` from a parsed body.
+    """Build the request dataclass `cls` from a parsed body; a field that is null is left out.
 
     Raises:
         RequestError: the first thing that is wrong, with its dotted path; for an unknown key
@@ -235,8 +235,10 @@ def parse_request(cls: type[T], body: Any) -> T:
     """
     if not isinstance(body, dict):
         raise RequestError('the body must be a JSON object, as in {"text": "..."}')
+    absent = {name for name in _names(cls) if name in body and body[name] is None}
+    given = {key: value for key, value in body.items() if key not in absent}
     try:
-        return parse(cls, body, source="body")
+        return parse(cls, given, source="body")
     except ConfigError as exc:
         raise _refusal(exc) from None
 

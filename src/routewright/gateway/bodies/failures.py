@@ -23,13 +23,9 @@ STATUS: Mapping[str, int] = {
 }
 """By error code; errors that are not here are the operator's, and 500."""
 
-_TYPES: Mapping[int, str] = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    404: "not_found_error",
-    413: "invalid_request_error",
-    429: "rate_limit_error",
-}
+_TYPES: Mapping[int, str] = {401: "authentication_error", 429: "rate_limit_error"}
+_OPENAI_CODES: Mapping[str, str | None] = {"request": None, "unknown_model": "model_not_found"}
+"""What clients test for, by our own code: OpenAI has none for a malformed request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,20 @@ def error_answer(
     param: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpAnswer:
-    """``{"error": {"message", "type", "param", "code"}}`` with its status."""
+    """``{"error": {"message", "type", "param", "code"}}`` with its status.
+
+    Args:
+        status: of the answer; it decides the type.
+        message: what is wrong and what to do; no text of the request.
+        code: ours; where OpenAI has another one, clients get that.
+        param: path of the wrong value.
+        headers: of the answer.
+    """
     kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    error: dict[str, Any] = {"message": message, "type": kind, "param": param, "code": code}
+    error: dict[str, Any] = {
+        "message": message,
+        "type": kind,
+        "param": param,
+        "code": _OPENAI_CODES.get(code, code),
+    }
     return HttpAnswer(status, dump_json({"error": error}), headers=headers or {})

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from routewright.errors import RequestError
+from routewright.gateway.bodies.failures import HttpAnswer, error_answer
 from routewright.gateway.bodies.texts import Endpoint, TextPlace, find_texts
 from routewright.gateway.json_bytes import parse_json
 
+_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"})
+"""Those that a client is told by name; else a refusal would repeat what it sent."""
 _CHARSET = re.compile(r"charset[^=;,]*=\s*[\"']?([^\"';,\s]*)", re.IGNORECASE)
 
 
@@ -53,6 +56,27 @@ def check_charset(content_type: str) -> None:
     named = [name.lower() for name in _CHARSET.findall(content_type)]
     if any(name not in {"utf-8", "utf8"} for name in named):
         raise RequestError("the content-type names a charset other than UTF-8; send UTF-8")
+
+
+def encoding_refusal(content_encoding: str) -> HttpAnswer | None:
+    """The answer to a body in another encoding than it is read in; None if it may be read.
+
+    A header that is not true is refused too: the model's server would believe it.
+
+    Args:
+        content_encoding: the header; empty if it was not sent.
+    """
+    names = [name.strip().lower() for name in content_encoding.split(",")]
+    given = [name for name in names if name not in {"", "identity"}]
+    if not given:
+        return None
+    told = ", ".join(name if name in _ENCODINGS else "an unknown one" for name in given)
+    return error_answer(
+        415,
+        f"the content-encoding of the body is {told}; send it uncompressed, without the header",
+        code="unsupported_encoding",
+        headers={"accept-encoding": "identity"},
+    )
 
 
 def parse_body(raw: bytes) -> dict[str, Any]:

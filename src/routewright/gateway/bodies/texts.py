@@ -3,7 +3,8 @@
 Everything a client sent that a model reads is a text: messages of every role, content parts,
 tool results, the arguments of earlier tool calls value by value, what schemas of tools tell.
 Images, audio, files and encrypted reasoning cannot be read and are counted. Names of tools,
-ids, URLs and the settings of sampling are not texts.
+ids, URLs and the settings of sampling are not texts. What goes along beside the texts, such as
+metadata, is not looked for values in, but loses those that were found.
 """
 
 import re
@@ -12,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from routewright.errors import RequestError
+from routewright.gateway.bodies.definitions import DEFINITIONS, Definitions
+from routewright.gateway.bodies.roles import Role, role_of_item, role_of_message
 from routewright.gateway.json_bytes import dump_json, parse_json
 
 Endpoint = Literal["chat", "completions", "responses", "embeddings"]
-Role = Literal["system", "user", "assistant", "tool", "definition"]
 
 ENDPOINTS: Mapping[str, Endpoint] = {
     "/v1/chat/completions": "chat",
@@ -24,14 +26,6 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     "/v1/embeddings": "embeddings",
 }
 
-_ROLES: Mapping[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "assistant": "assistant",
-    "tool": "tool",
-    "function": "tool",
-}
-"""A role that is not here counts as the user's."""
 _PART_TEXTS = ("text", "refusal", "thinking", "reasoning")
 _MESSAGE_TEXTS = ("reasoning_content", "reasoning", "refusal")
 _NO_TEXTS = frozenset(
@@ -44,13 +38,28 @@ _MESSAGE_KEYS = frozenset(
 )
 """Keys of a chat message that are read by themselves, or are no text."""
 _CALL_KEYS = frozenset({"function", "custom", "arguments", "input", "name", "index"})
-_SCHEMA_TEXTS = frozenset({"title", "default", "const", "enum", "examples"})
-"""Keywords of a JSON schema whose values a model is told."""
-_SCHEMA_NAMES = frozenset({"properties", "patternProperties", "$defs", "definitions"})
-"""Keywords of a JSON schema below which keys are names, and no keywords themselves."""
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][\w$.-]*")
 _MIN_DIGITS = 5
 """Numbers from so many digits on may be a telephone or an account number."""
+_ALSO_READ = frozenset({"documents", "chat_template_kwargs", "chat_template", *DEFINITIONS})
+_READ: Mapping[Endpoint, frozenset[str]] = {
+    "chat": _ALSO_READ | {"messages", "prediction"},
+    "completions": _ALSO_READ | {"prompt", "suffix"},
+    "responses": _ALSO_READ | {"instructions", "prompt", "input"},
+    "embeddings": _ALSO_READ | {"messages", "input"},
+}
+"""Fields whose texts are found."""
+_SETTINGS = frozenset(
+    {"model", "models", "conversation", "previous_response_id", "tool_choice", "function_call",
+     "include", "modalities", "audio", "reasoning", "reasoning_effort", "verbosity",
+     "service_tier", "truncation", "encoding_format"}
+)  # fmt: skip
+"""Fields whose strings are names, ids and choices of the protocol, so that they must stay."""
+_MEDIA = _NO_TEXTS | {
+    "data", "format", "detail", "media_type", "uuid", "input_audio", "audio", "audio_url",
+    "audio_embeds", "video", "video_url", "image", "image_embeds", "tool_use_id",
+}  # fmt: skip
+"""Keys of a content part below which everything stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,7 @@ class TextPlace:
 
 
 Visit = Callable[[TextPlace], str]
+Replace = Callable[[str], str]
 
 
 def find_texts(endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[list[TextPlace], int]:
@@ -88,16 +98,30 @@ def find_texts(endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[list[TextPl
     return places, walk.num_unread
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
 def replace_texts(
-    endpoint: Endpoint, body: Mapping[str, Any], texts: Sequence[str]
+    endpoint: Endpoint,
+    body: Mapping[str, Any],
+    texts: Sequence[str],
+    others: Replace = _as_it_is,
 ) -> dict[str, Any]:
     """A copy of `body` with its texts, as `find_texts` lists them, replaced by `texts`.
+
+    Args:
+        endpoint: whose body it is.
+        body: the request; not changed.
+        texts: as many as it has.
+        others: gives what replaces a string that is no text, as in ``metadata``, ``user`` and
+            ``stop``. Keys, names, ids, URLs, media and choices of the protocol stay.
 
     Raises:
         ValueError: not as many texts as the body has.
     """
     rest: Iterator[str] = iter(texts)
-    result = _Walk(lambda _: next(rest)).run(endpoint, body)
+    result = _Walk(lambda _: next(rest), others).run(endpoint, body)
     if next(rest, None) is not None:
         raise ValueError("more texts than the body has")
     return result
@@ -106,9 +130,15 @@ def replace_texts(
 class _Walk:
     """Rebuilds a body, each text replaced by what `visit` gives for it."""
 
-    def __init__(self, visit: Visit) -> None:
+    def __init__(self, visit: Visit, others: Replace = _as_it_is) -> None:
         self.visit = visit
+        self.others = others
         self.num_unread = 0
+        self._definitions = Definitions(
+            lambda text: visit(TextPlace(text, "definition")),
+            lambda value: self._leaves(value, "definition", None),
+            others,
+        )
 
     def run(self, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
         result = dict(body)
@@ -120,13 +150,15 @@ class _Walk:
         }
         try:
             steps[endpoint](result)
-            for name in ("tools", "functions", "response_format", "text"):
+            for name in DEFINITIONS:
                 if name in result:
-                    result[name] = self._descriptions(result[name])
+                    result[name] = self._definitions.replaced(result[name], name)
             for name in ("documents", "chat_template_kwargs"):
                 if name in result:
                     result[name] = self._leaves(result[name], "user", None)
             self._optional(result, "chat_template", TextPlace("", "system"))
+            beside = result.keys() - _READ[endpoint] - _SETTINGS
+            result |= {name: _strings(result[name], self.others) for name in beside}
         except RecursionError:
             raise RequestError("the body is nested too deeply") from None
         except StopIteration:
@@ -177,7 +209,7 @@ class _Walk:
 
     def _message(self, message: Any, turn: int) -> dict[str, Any]:
         where = f"messages[{turn}]"
-        role = _role(message, where)
+        role = role_of_message(message, where)
         result = dict(message)
         if "content" in message:
             where += ".content"
@@ -197,9 +229,9 @@ class _Walk:
                 "tool_calls must be an array", param=f"messages[{turn}].tool_calls"
             )
         if isinstance(calls, list):
-            result["tool_calls"] = [self._call(one, turn) for one in calls]
+            result["tool_calls"] = [self._call(one, role, turn) for one in calls]
         if isinstance(call, dict):
-            result["function_call"] = self._arguments_of(call, turn)
+            result["function_call"] = self._arguments_of(call, role, turn)
         return self._rest(result, _MESSAGE_KEYS, role, turn)
 
     def _name(self, holder: dict[str, Any], role: Role, turn: int | None) -> None:
@@ -215,38 +247,38 @@ class _Walk:
             holder[name] = self._leaves(holder[name], role, turn, _NO_TEXTS)
         return holder
 
-    def _call(self, call: Any, turn: int) -> Any:
+    def _call(self, call: Any, role: Role, turn: int) -> Any:
         where = f"messages[{turn}].tool_calls"
         if not isinstance(call, dict):
             raise RequestError(f"{where} must hold objects", param=where)
         result = dict(call)
         for kind in ("function", "custom"):
             if isinstance(inner := call.get(kind), dict):
-                result[kind] = self._arguments_of(inner, turn)
-        return self._rest(result, _CALL_KEYS, "assistant", turn)
+                result[kind] = self._arguments_of(inner, role, turn)
+        return self._rest(result, _CALL_KEYS, role, turn)
 
-    def _arguments_of(self, call: Mapping[str, Any], turn: int) -> dict[str, Any]:
+    def _arguments_of(self, call: Mapping[str, Any], role: Role, turn: int) -> dict[str, Any]:
         result = dict(call)
         if "arguments" in call:
-            result["arguments"] = self._arguments(call["arguments"], turn)
+            result["arguments"] = self._arguments(call["arguments"], role, turn)
         if isinstance(call.get("input"), str):
-            result["input"] = self.visit(TextPlace(call["input"], "assistant", turn))
+            result["input"] = self.visit(TextPlace(call["input"], role, turn))
         elif "input" in call:
-            result["input"] = self._leaves(call["input"], "assistant", turn)
-        self._name(result, "assistant", turn)
-        return self._rest(result, _CALL_KEYS, "assistant", turn)
+            result["input"] = self._leaves(call["input"], role, turn)
+        self._name(result, role, turn)
+        return self._rest(result, _CALL_KEYS, role, turn)
 
-    def _arguments(self, arguments: Any, turn: int) -> Any:
+    def _arguments(self, arguments: Any, role: Role, turn: int) -> Any:
         """JSON in a string value by value, so that escapes neither hide nor break a value."""
         if not isinstance(arguments, str):
-            return self._leaves(arguments, "assistant", turn)
+            return self._leaves(arguments, role, turn)
         try:
             parsed = parse_json(arguments)
         except RequestError:
             parsed = None
         if not isinstance(parsed, dict | list):
-            return self.visit(TextPlace(arguments, "assistant", turn))
-        changed = self._leaves(parsed, "assistant", turn)
+            return self.visit(TextPlace(arguments, role, turn))
+        changed = self._leaves(parsed, role, turn)
         return arguments if changed == parsed else dump_json(changed).decode("utf-8")
 
     def _content(self, content: Any, role: Role, turn: int | None, where: str) -> Any:
@@ -274,6 +306,8 @@ class _Walk:
             result["content"] = self._content(part["content"], role, turn, f"{where}.content")
         elif not names:
             self.num_unread += 1
+        for name in result.keys() - {*names, "content", *_MEDIA}:
+            result[name] = _strings(result[name], self.others, _MEDIA)
         return result
 
     def _responses(self, body: dict[str, Any]) -> None:
@@ -293,21 +327,16 @@ class _Walk:
 
     def _item(self, item: Any, turn: int) -> dict[str, Any]:
         where = f"input[{turn}]"
-        if not isinstance(item, dict):
-            raise RequestError(f"{where} must be an object", param=where)
+        role = role_of_item(item, where)
         result = dict(item)
-        kind = str(item.get("type", ""))
-        role: Role = "tool" if kind.endswith("_output") else "assistant"
         read = {"arguments", "name"}
         if "role" in item:
-            role = _role(item, where)
             content = self._content(item.get("content"), role, turn, f"{where}.content")
             result |= {"content": content} if "content" in item else {}
             read.add("content")
         if "arguments" in item:
-            result["arguments"] = self._arguments(item["arguments"], turn)
+            result["arguments"] = self._arguments(item["arguments"], role, turn)
         self._name(result, role, turn)
-        # An item may say both a role and a type, and servers differ in which they go by.
         self._rest(result, frozenset(read), role, turn)
         self.num_unread += "encrypted_content" in item
         return result
@@ -340,42 +369,19 @@ class _Walk:
             return key
         return self.visit(TextPlace(key, role, turn, is_value=True))
 
-    def _descriptions(self, value: Any, key: str = "") -> Any:
-        """Texts of a JSON schema or a tool: what a model is told beside names and types."""
-        if isinstance(value, str):
-            named = key.endswith("description") or key in _SCHEMA_TEXTS
-            is_text = named or _is_prose(value)
-            return self.visit(TextPlace(value, "definition")) if is_text else value
-        if isinstance(value, dict | list) and key in _SCHEMA_TEXTS:
-            return self._leaves(value, "definition", None)
-        if isinstance(value, list):
-            return [self._descriptions(item, key) for item in value]
-        if isinstance(value, dict):
-            # The schema of a property called `title` is no title.
-            are_names = key in _SCHEMA_NAMES
-            return {
-                self.visit(TextPlace(name, "definition"))
-                if _is_prose(name)
-                else name: self._descriptions(
-                    item, "" if are_names and isinstance(item, dict) else name
-                )
-                for name, item in value.items()
-            }
-        return value
 
-
-def _is_prose(text: str) -> bool:
-    """Whether it is more than one word, as ids, URLs and types never are."""
-    return len(text.split(None, 1)) > 1
-
-
-def _role(message: Any, where: str) -> Role:
-    if not isinstance(message, dict):
-        raise RequestError(f"{where} must be an object", param=where)
-    role = message.get("role")
-    if not isinstance(role, str):
-        raise RequestError(f"{where}.role must be a string", param=f"{where}.role")
-    return _ROLES.get(role, "user")
+def _strings(value: Any, replaced: Replace, kept: frozenset[str] = frozenset()) -> Any:
+    """A copy of plain JSON with every string replaced but keys and what is below `kept`."""
+    if isinstance(value, str):
+        return replaced(value)
+    if isinstance(value, list):
+        return [_strings(item, replaced, kept) for item in value]
+    if isinstance(value, dict):
+        return {
+            name: item if name in kept else _strings(item, replaced, kept)
+            for name, item in value.items()
+        }
+    return value
 
 
 def _unreadable(name: str) -> RequestError:

@@ -66,6 +66,22 @@ def test_information_names_the_bundle_its_tasks_and_thresholds(tmp_path: Path) -
     run(scene())
 
 
+def test_a_model_is_found_by_its_name_slashes_and_all() -> None:
+    policy = {"models": {"qwen/7b": {"endpoints": "http://a"}}, "default_model": "qwen/7b"}
+
+    async def scene() -> None:
+        async with api({**policy, "decisions": []}) as it:
+            for written in ("qwen/7b", "qwen%2F7b"):
+                found = await it.client.get(f"/v1/models/{written}")
+                assert found.json()["id"] == "qwen/7b"
+            missing = await it.client.get("/v1/models/qwen")
+            assert missing.status_code == 404
+            assert missing.json()["error"]["code"] == "MODEL_NOT_FOUND"
+            assert 'endpoint="models",outcome="done"} 2.0' in it.metrics()
+
+    run(scene())
+
+
 def test_the_admin_call_needs_its_token_and_tells_what_became_of_it() -> None:
     results = [
         ReloadResult(swapped=("policy",), duration_s=0.1),
@@ -79,17 +95,20 @@ def test_the_admin_call_needs_its_token_and_tells_what_became_of_it() -> None:
         async with api(reload=reload) as it:
             assert (await it.client.post("/admin/reload")).status_code == 404
         async with api(reload=reload, admin_token="sesame") as it:  # noqa: S106
-            for given in ({}, {"authorization": "Bearer nope"}, {"authorization": "sesame"}):
-                response = await it.client.post("/admin/reload", headers=given)
+            for given in ("", "Bearer nope", "sesame", "Basic sesame", "Bearer sésame"):
+                headers = [(b"authorization", given.encode("latin-1"))]
+                response = await it.client.post("/admin/reload", headers=headers)
                 assert response.status_code == 401
                 assert "sesame" not in response.text
-            bearer = {"authorization": "Bearer sesame"}
+            bearer = {
+                "authorization": "bearer sesame"
+            }  # schemes are of any case: RFC 9110, 11.1
             done = await it.client.post("/admin/reload", headers=bearer)
             assert (done.status_code, done.json()["swapped"]) == (200, ["policy"])
             failed = await it.client.post("/admin/reload", headers=bearer)
             assert failed.status_code == 409
             assert "models: name at least one" in failed.json()["error"]["message"]
-            assert 'endpoint="admin",outcome="refused"} 4.0' in it.metrics()
+            assert 'endpoint="admin",outcome="refused"} 6.0' in it.metrics()
 
     run(scene())
 
@@ -134,7 +153,8 @@ def test_the_description_is_valid_openapi_and_names_every_route() -> None:
         async with api() as it:
             assert (await it.client.get("/openapi.json")).json() == document
             transport: Any = it.client._transport
-            served = {(r.path, m) for r in transport.app.routes for m in r.methods - {"HEAD"}}
+            routes = [(r.path.replace(":path", ""), r.methods) for r in transport.app.routes]
+            served = {(path, m) for path, methods in routes for m in methods - {"HEAD"}}
             paths = document["paths"].items()
             assert served == {(p, m.upper()) for p, methods in paths for m in methods}
 
@@ -184,7 +204,8 @@ def command(words: list[str]) -> httpx.Request:
 
 def test_every_command_of_the_page_works_and_every_endpoint_has_one() -> None:
     requests = commands(PAGE.read_text(encoding="utf-8"))
-    assert {r.url.path for r in requests} == {o.path for o in OPERATIONS}
+    paths = {o.path.replace("{model}", "auto") for o in OPERATIONS}
+    assert {r.url.path for r in requests} == paths
 
     async def reload() -> ReloadResult:
         return ReloadResult()

@@ -39,7 +39,9 @@ JSON = st.recursive(
         ("intent", {"text": ""}, "text: must not be empty"),
         ("intent", {"text": 5}, "text: must be a string"),
         ("intent", {"text": "\ud800"}, "text: holds half of a surrogate pair"),
-        ("intent", {"text": "a", "options": None}, "options: must be a JSON object"),
+        ("intent", {"text": "a", "options": []}, "options: must be a JSON object"),
+        ("intent", {"text": None}, "text: field required"),
+        ("intent", {"text": "a", "txt": None}, "txt: unknown key; did you mean text?"),
         ("intent", {"text": "a", "options": {"return_probabilites": True}},
          "options.return_probabilites: unknown key; did you mean return_probabilities?"),
         ("intent", {"text": "a", "options": {"return_probabilities": "true"}},
@@ -75,6 +77,24 @@ def test_a_wrong_field_is_named_with_what_to_do(
         async with api() as it:
             found = await it.refused(f"classify/{path}".rstrip("/"), body)
             assert found.startswith(f"INVALID_INPUT {told}")
+
+    run(scene())
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("classify/intent", {"text": MATH, "options": None}),
+        ("classify/combined", {"text": MATH, "pii_options": None}),
+        ("classify/batch", {"texts": [MATH], "task_type": None, "options": None}),
+        ("classify", {"text": MATH, "texts": None, "tasks": None}),
+        ("route", {"text": MATH, "model": None, "headers": None}),
+    ],
+)
+def test_a_field_that_is_null_is_as_good_as_none(path: str, body: dict[str, Any]) -> None:
+    async def scene() -> None:
+        async with api() as it:
+            await it.post(path, body)
 
     run(scene())
 

@@ -13,6 +13,7 @@ from routewright.errors import (
     OverloadedError,
     RequestError,
     RoutewrightError,
+    UnknownModelError,
 )
 from routewright.gateway.bodies.blocking import Block, block_answer
 from routewright.gateway.bodies.failures import STATUS, failure
@@ -89,23 +90,24 @@ def test_every_endpoint_can_be_blocked(endpoint: Endpoint, stream: bool) -> None
 
 
 @pytest.mark.parametrize(
-    ("exc", "status", "kind"),
+    ("exc", "status", "kind", "code"),
     [
-        (RequestError("x", param="messages"), 400, "invalid_request_error"),
-        (OverloadedError(9, 8, 2.3), 429, "rate_limit_error"),
-        (DeadlineError(0.5), 504, "server_error"),
-        (ClosedError("x"), 503, "server_error"),
-        (BundleError("/srv/secret/path: broken"), 500, "server_error"),
+        (RequestError("x", param="messages"), 400, "invalid_request_error", None),
+        (UnknownModelError(["a"]), 404, "invalid_request_error", "model_not_found"),
+        (OverloadedError(9, 8, 2.3), 429, "rate_limit_error", "overloaded"),
+        (DeadlineError(0.5), 504, "server_error", "deadline"),
+        (ClosedError("x"), 503, "server_error", "closed"),
+        (BundleError("/srv/secret/path: broken"), 500, "server_error", "bundle"),
     ],
 )
 def test_errors_have_openais_shape_and_a_status(
-    exc: RoutewrightError, status: int, kind: str
+    exc: RoutewrightError, status: int, kind: str, code: str | None
 ) -> None:
     answer = failure(exc)
     error = json.loads(answer.body)["error"]
     assert answer.status == status
     assert set(error) == {"message", "type", "param", "code"}
-    assert (error["type"], error["code"]) == (kind, exc.code)
+    assert (error["type"], error["code"]) == (kind, code)
     assert "secret" not in error["message"]
 
 

@@ -1,11 +1,17 @@
 """What is routed on, and the state of the conversation."""
 
+import json
 from typing import Any
 
 import pytest
 
 from routewright.errors import RequestError
-from routewright.gateway.bodies.reading import RequestFacts, parse_body, read_request
+from routewright.gateway.bodies.reading import (
+    RequestFacts,
+    encoding_refusal,
+    parse_body,
+    read_request,
+)
 
 USER: dict[str, Any] = {"role": "user", "content": "question"}
 CALLS: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [
@@ -87,3 +93,26 @@ def test_a_body_is_an_object() -> None:
     assert parse_body(b'{"a": 1}') == {"a": 1}
     with pytest.raises(RequestError, match="must be a JSON object"):
         parse_body(b"[1]")
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("gzip", "gzip"),
+        ("GZip , identity", "gzip"),
+        ("deflate, br", "deflate, br"),
+        ("aes128gcm-secret", "an unknown one"),
+    ],
+)
+def test_a_body_in_another_encoding_is_refused_by_its_name(header: str, told: str) -> None:
+    refusal = encoding_refusal(header)
+    assert refusal is not None
+    assert refusal.status == 415
+    error = json.loads(refusal.body)["error"]
+    assert error["code"] == "unsupported_encoding"
+    assert f" is {told}; send it uncompressed" in error["message"]
+
+
+@pytest.mark.parametrize("header", ["", "identity", "Identity, ,identity"])
+def test_a_body_as_it_is_may_say_so(header: str) -> None:
+    assert encoding_refusal(header) is None

@@ -1,0 +1,82 @@
+"""What a model is told of tools and of the shape of its answer: the texts of schemas.
+
+Names, types and ids of a schema are what the protocol goes by, so they are no texts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from routewright.errors import RequestError
+from routewright.gateway.json_bytes import dump_json, parse_json
+
+DEFINITIONS = (
+    "tools", "functions", "response_format", "text",
+    "guided_json", "guided_choice", "guided_regex", "guided_grammar", "structured_outputs",
+)  # fmt: skip
+"""Fields of a body that tell what may be called or answered."""
+_TOLD_VALUES = frozenset(
+    {"title", "default", "const", "enum", "examples", "guided_choice", "choice"}
+)
+"""Keywords whose values a model is told, or can only answer with."""
+_SCHEMAS = frozenset({"guided_json", "json"})
+"""Keywords whose schema may be written as a string of JSON."""
+_NAMES = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+"""Keywords of a JSON schema below which keys are names, and no keywords themselves."""
+_NO_VALUES = frozenset(
+    {"type", "name", "id", "format", "syntax", "required", "allowed_tools", "$ref", "$id",
+     "$schema", "$anchor", "server_label", "server_url", "connector_id", "container",
+     "vector_store_ids"}
+)  # fmt: skip
+"""Keywords whose single words name something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """Rebuilds definitions, each string replaced by what one of the functions gives for it."""
+
+    text: Callable[[str], str]
+    """Of what a model is told in words."""
+    values: Callable[[Any], Any]
+    """Of plain JSON that it is told, as the values of an ``enum``."""
+    other: Callable[[str], str]
+    """Of single words that are neither told nor names."""
+
+    def replaced(self, value: Any, key: str = "") -> Any:
+        """A copy of `value`, which stands under `key`."""
+        if isinstance(value, str):
+            return self._string(value, key)
+        if isinstance(value, dict | list) and key in _TOLD_VALUES:
+            return self.values(value)
+        if isinstance(value, list):
+            return [self.replaced(item, key) for item in value]
+        if isinstance(value, dict):
+            # The schema of a property called `title` is no title.
+            are_names = key in _NAMES
+            return {
+                self.text(name) if _is_prose(name) else name: self.replaced(
+                    item, "" if are_names and isinstance(item, dict) else name
+                )
+                for name, item in value.items()
+            }
+        return value
+
+    def _string(self, value: str, key: str) -> str:
+        if key in _SCHEMAS and isinstance(schema := _json(value), dict | list):
+            changed = self.replaced(schema)
+            return value if changed == schema else dump_json(changed).decode("utf-8")
+        if key.endswith("description") or key in _TOLD_VALUES or _is_prose(value):
+            return self.text(value)
+        return value if key in _NO_VALUES else self.other(value)
+
+
+def _json(text: str) -> Any:
+    try:
+        return parse_json(text)
+    except RequestError:
+        return None
+
+
+def _is_prose(text: str) -> bool:
+    """Whether it is more than one word, as ids, URLs and types never are."""
+    return len(text.split(None, 1)) > 1
