@@ -8,7 +8,7 @@ import codecs
 import io
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,14 +23,17 @@ from routewright.cli import (
     evaluate,
     export,
     import_config,
+    replay,
     reproduce,
     route,
     serve,
     train,
 )
-from routewright.errors import RoutewrightError
+from routewright.errors import ConfigError, RoutewrightError
 
 _INTERRUPTED = 130
+_UsageError: Any = typer.BadParameter.__base__
+"""Of click, which newer versions of typer contain and give no name outside."""
 
 app = typer.Typer(
     name="routewright",
@@ -71,6 +74,7 @@ app.command()(export.export)
 app.command()(bench.bench)
 app.command()(reproduce.reproduce)
 app.command()(route.route)
+app.command()(replay.replay)
 app.command()(serve.serve)
 app.command()(check.check)
 app.command("envoy-config")(envoy_config.envoy_config)
@@ -83,15 +87,30 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="json")
     try:
-        app()
+        code = _run()
     except RoutewrightError as exc:
         sys.stdout.flush()
         sys.stderr.write(f"routewright: {exc.code} error: {exc}\n")
-        sys.exit(exc.exit_code)
-    except SystemExit as exc:
-        if exc.code == _INTERRUPTED:  # typer has turned the KeyboardInterrupt into it
-            sys.stderr.write("routewright: interrupted\n")
-        raise
+        code = exc.exit_code
+    if code == _INTERRUPTED:  # typer has turned the KeyboardInterrupt into it
+        sys.stderr.write("routewright: interrupted\n")
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The exit code of the verb, with usage errors as ours: typer would draw a box.
+
+    Raises:
+        ConfigError: an option, argument or verb is wrong.
+    """
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except _UsageError as exc:
+        message = " ".join(exc.format_message().split()).rstrip(".")
+        if not message:  # no arguments: the help is printed
+            return int(exc.exit_code)
+        where = exc.ctx.command_path if exc.ctx else "routewright"
+        raise ConfigError(f"{message[0].lower()}{message[1:]}; see {where} --help") from exc
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

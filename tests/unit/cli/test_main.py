@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,14 +65,42 @@ def test_a_user_error_is_one_line_and_exit_code_2() -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [["classify", "--no-such-option"], ["no-such-verb"]])
-def test_a_usage_error_exits_with_2(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["classify", "--no-such-option"], "no such option: --no-such-option"),
+        (["clasify"], "no such command 'clasify'"),
+        (["data", "synth", "gold", "--num", "3"], "invalid value for 'kind': "),
+        (["bench"], "missing argument 'BUNDLE'"),
+        (["classify", "a", "b"], "got unexpected extra argument"),
+    ],
+)
+def test_a_usage_error_is_one_line_with_the_help_to_see_and_exits_with_2(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["routewright", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"routewright: config error: {message}")
+    assert re.search(r"; see .*routewright.* --help\n$", printed.err)
+    assert printed.err.count("\n") == 1
+
+
+def test_without_arguments_the_help_is_printed_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["routewright", "data"])
+    with pytest.raises(SystemExit):
+        main()
+    printed = capsys.readouterr()
+    assert "validate" in printed.out + printed.err
+    assert "error" not in printed.err
 
 
 @pytest.mark.parametrize(
