@@ -1,6 +1,7 @@
 """Fixtures that several test folders share."""
 
 import gc
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from tests.tiny import write_tiny_bundle
 # How long one example takes says more about the machine's other work than about the code.
 settings.register_profile("routewright", deadline=None)
 settings.load_profile("routewright")
+
+# A shell's background job ignores Ctrl-C and hands that down: processes of ours that a test
+# interrupts would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
