@@ -6,7 +6,7 @@ What comes out names lines, decisions, models and what guards did, never a text 
 import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,18 @@ from routewright.data.rows import Row, read_rows
 from routewright.errors import DataError
 from routewright.gateway.bodies.texts import ENDPOINTS
 from routewright.gateway.deploying import Loaded
-from routewright.gateway.engine import Engine
+from routewright.gateway.engine import Deployment, Engine
 from routewright.gateway.exchange import Headers, Outcome
 from routewright.gateway.guarded import GuardedHandler
+from routewright.gateway.http_headers import as_mapping, end_to_end
 from routewright.gateway.observation import RequestRecord, guard_action
 from routewright.gateway.pipeline import Pipeline
 from routewright.gateway.telemetry import Telemetry
 
-_PATHS = {
-    "messages": "/v1/chat/completions",
-    "prompt": "/v1/completions",
-    "input": "/v1/responses",
-}
-"""Endpoint of a body by the key that only it has; embeddings have to say their path."""
+_NO_HURRY_S = 3600.0
+"""Deadline of a text: what a policy decides must not depend on this machine's load."""
+_OF_THE_LOG = {"content-type", "content-length", "content-encoding", "accept-encoding"}
+"""Headers that tell of the bytes that were sent then, which these are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +76,9 @@ class Verdict:
         return asdict(self)
 
 
+_TOO_LARGE = Verdict("refused", None, None, None, {}, (), "too_large")
+
+
 def read_traffic(path: Path) -> Iterator[LoggedRequest]:
     """Requests of a file, one a row.
 
@@ -97,39 +99,54 @@ def read_traffic(path: Path) -> Iterator[LoggedRequest]:
 
 
 def _request(line: int, row: Row) -> LoggedRequest:
-    body = row.get("body", row)
+    body = row.get("body")
+    alone = body is None
+    if alone:
+        body = row
     if isinstance(body, str):
         try:
             body = json.loads(body)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise DataError(
                 "body is text and no JSON; log the request's body as it is"
             ) from exc
     if not isinstance(body, Mapping):
         raise DataError(f"body has to be an object, found {type(body).__name__}")
-    if not (set(_PATHS) & set(body)) and isinstance(row.get("text"), str):
+    path = _path(body) if alone else row.get("path") or _path(body)
+    if path is None and isinstance(row.get("text"), str):
         body = {"model": "auto", "messages": [{"role": "user", "content": row["text"]}]}
-    path = row.get("path") if "body" in row else None
-    path = path or next((p for key, p in _PATHS.items() if key in body), None)
+        path = _path(body)
     if path is None:
         raise DataError("needs messages, prompt, input or text, or body with one of them")
-    if path not in ENDPOINTS:
+    if not isinstance(path, str) or path.partition("?")[0] not in ENDPOINTS:
         raise DataError(f"path {path} is no endpoint; known: {', '.join(ENDPOINTS)}")
-    headers = {":method": "POST", ":path": path, **_headers(row.get("headers") or {})}
-    return LoggedRequest(line, headers, json.dumps(body).encode())
+    try:
+        raw = json.dumps(body).encode()
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise DataError("body holds values that JSON does not have, or nests too deep") from exc
+    return LoggedRequest(line, _headers(row.get("headers") or {}, path), raw)
 
 
-def _headers(given: Any) -> dict[str, str]:
+def _path(body: Mapping[str, Any]) -> str | None:
+    """The endpoint by what only its bodies have; embeddings have to say their path."""
+    if "messages" in body:
+        return "/v1/chat/completions"
+    # A prompt of the Responses API is an object.
+    if isinstance(body.get("prompt"), str | list):
+        return "/v1/completions"
+    return "/v1/responses" if "input" in body or "prompt" in body else None
+
+
+def _headers(given: Any, path: str) -> dict[str, str]:
+    """As the HTTP door hands them on: none that is forged or of the connection."""
     if not isinstance(given, Mapping):
         raise DataError("headers have to be an object of names and values")
-    # Of the log, not of what is sent here.
-    unwanted = {"content-type", "content-length", "content-encoding", "transfer-encoding"}
-    names = {str(name).lower(): str(value) for name, value in given.items()}
-    return {
-        name: value
-        for name, value in names.items()
-        if name not in unwanted and not name.startswith(":")
-    }
+    raw = [
+        (str(name).encode("utf-8", "replace"), str(value).encode("utf-8", "surrogatepass"))
+        for name, value in given.items()
+        if str(name).lower() not in _OF_THE_LOG and not str(name).startswith(":")
+    ]
+    return as_mapping(end_to_end(raw), {":method": "POST", ":path": path})
 
 
 def replay(
@@ -144,7 +161,7 @@ def replay(
     becomes of them, are not known.
 
     Args:
-        requests: in the order of their arrival.
+        requests: in the order of their arrival. Deadlines and latency budgets do not count.
         loaded: policy and bundle; secrets are not needed.
         on_done: told after each.
     """
@@ -154,18 +171,33 @@ def replay(
 async def _replay(
     requests: Iterable[LoggedRequest], loaded: Loaded, on_done: Callable[[], None]
 ) -> list[Verdict]:
-    engine = Engine(loaded.deployment, loaded.file.settings, Telemetry())
-    records: list[RequestRecord] = []
-    pipeline = Pipeline(engine, (records.append,))
+    settings = replace(loaded.file.settings, deadline_s=_NO_HURRY_S)
+    engine = Engine(_without_budgets(loaded.deployment), settings, Telemetry())
+    verdicts: list[Verdict] = []
+    pipeline = Pipeline(engine, (lambda record: verdicts.append(_verdict(record)),))
     try:
         for request in requests:
-            handler = GuardedHandler(pipeline.handler("http"), "closed")
-            await handler.on_request(request.headers, request.body)
-            handler.end(Outcome.FAILED if handler.failed else Outcome.COMPLETE)
+            if len(request.body) > settings.max_body_bytes:  # as the door says before it asks
+                verdicts.append(_TOO_LARGE)
+            else:
+                handler = GuardedHandler(pipeline.handler("http"), settings.on_error)
+                await handler.on_request(request.headers, request.body)
+                handler.end(Outcome.FAILED if handler.failed else Outcome.COMPLETE)
             on_done()
     finally:
         await engine.close()
-    return [_verdict(record) for record in records]
+    return verdicts
+
+
+def _without_budgets(deployment: Deployment) -> Deployment:
+    policy = deployment.policy
+    jailbreak, pii = policy.guards.jailbreak, policy.guards.pii
+    guards = replace(
+        policy.guards,
+        jailbreak=jailbreak and replace(jailbreak, latency_budget_s=None),
+        pii=pii and replace(pii, latency_budget_s=None),
+    )
+    return replace(deployment, policy=replace(policy, guards=guards))
 
 
 def _verdict(record: RequestRecord) -> Verdict:

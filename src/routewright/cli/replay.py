@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
@@ -138,11 +139,11 @@ def _show(
     console.print(Text(f"{traffic}: {num_requests:,} requests in {duration_s:.1f} s"))
     counts = [_counts(found) for found in verdicts]
     names = [str(file) for file in files]
-    table = Table("what", "which", *names)
+    table = Table("what", "which", *map(escape, names))
     for name, value in sorted({key for found in counts for key in found}):
         numbers = [f"{found[name, value]:,}" for found in counts]
         changed = len(set(numbers)) > 1
-        table.add_row(name, value, *numbers, style="bold" if changed else "")
+        table.add_row(Text(name), Text(value), *numbers, style="bold" if changed else "")
     console.print(table)
     if len(files) == 1:
         return

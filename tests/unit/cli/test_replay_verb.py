@@ -113,6 +113,48 @@ def test_a_session_keeps_its_model_as_it_would_live(bundle: Path, tmp_path: Path
     assert found[1]["kind"] == "kept"
 
 
+def test_requests_go_the_way_of_the_http_door(bundle: Path, tmp_path: Path) -> None:
+    config = policy(tmp_path / "a.yaml", bundle, gateway={"max_body_bytes": 2000})
+    chat = {"model": "auto", "messages": [{"role": "user", "content": MATH}]}
+    log = traffic(
+        tmp_path / "log.jsonl",
+        [
+            {"body": chat, "path": "/v1/chat/completions?api-version=1"},
+            {"body": chat, "headers": {"x-vsr-forged": "1", "Connection": "x-vsr-forged"}},
+            {"body": {**chat, "user": "u" * 2000}},
+            {"body": None, "text": MATH},
+            {"model": "auto", "prompt": {"id": "p"}, "input": MATH},
+        ],
+    )
+    found = replayed(log, "--config", config)["policies"][0]["requests"]
+    assert [(r["outcome"], r["error"]) for r in found] == [
+        ("forwarded", None),
+        ("forwarded", None),
+        ("refused", "too_large"),
+        ("forwarded", None),
+        ("forwarded", None),
+    ]
+
+
+def test_a_slow_machine_changes_no_decision(bundle: Path, tmp_path: Path) -> None:
+    hurried = {"jailbreak": {"threshold": 0.5, "latency_budget_s": 1e-9}}
+    config = policy(tmp_path / "a.yaml", bundle, guards=hurried, gateway={"deadline_s": 1e-9})
+    log = traffic(tmp_path / "log.jsonl", TRAFFIC[:1])
+    [found] = replayed(log, "--config", config)["policies"][0]["requests"]
+    assert (found["outcome"], found["guards"]["jailbreak"]) == ("forwarded", "passed")
+
+
+def test_names_with_brackets_are_shown_as_they_are(bundle: Path, tmp_path: Path) -> None:
+    config = policy(
+        tmp_path / "p[new].yaml",
+        bundle,
+        decisions=[{"name": "[/red]x", "rules": {"domain": "math"}, "models": ["large"]}],
+    )
+    shown = run(traffic(tmp_path / "log.jsonl", TRAFFIC[:1]), "--config", config)
+    assert "[/red]x" in shown
+    assert "p[new].yaml" in shown.replace("\n", "")
+
+
 def test_no_text_of_a_request_is_printed(bundle: Path, tmp_path: Path) -> None:
     config = policy(tmp_path / "a.yaml", bundle)
     canary = "canary-4711 call 12"
@@ -141,6 +183,8 @@ def test_secrets_of_models_are_not_needed(
         ({"body": 3}, "log.jsonl:2: body has to be an object, found int"),
         ({"body": "{"}, "log.jsonl:2: body is text and no JSON"),
         ({"body": {"prompt": "x"}, "path": "/v2"}, "log.jsonl:2: path /v2 is no endpoint"),
+        ({"body": {"prompt": "x"}, "path": ["a"]}, "log.jsonl:2: path ['a'] is no endpoint"),
+        ({"body": "[" * 100_000}, "log.jsonl:2: body is text and no JSON"),
         (
             {"body": {"prompt": "x"}, "headers": [1]},
             "log.jsonl:2: headers have to be an object",
