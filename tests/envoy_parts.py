@@ -104,6 +104,9 @@ class ScriptedHandler:
         ready = text if end else text[:-1]
         return ready.replace(b"[NAME]", self.script.get("name", "[NAME]").encode())
 
+    def on_too_large(self) -> Immediate:
+        return Immediate(status=502)
+
     def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.outcomes[self.name] = outcome
 

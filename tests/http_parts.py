@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass, field
 from typing import Any
 
+from routewright.gateway.answering import ANSWER_TOO_LARGE
 from routewright.gateway.exchange import (
     BodyHandling,
     Forward,
@@ -15,6 +16,7 @@ from routewright.gateway.exchange import (
     Outcome,
     ResponsePlan,
 )
+from routewright.gateway.guarded import immediate_answer
 from routewright.gateway.http import HttpDoor
 from routewright.gateway.settings import GatewaySettings, Listen
 from routewright.gateway.telemetry import Telemetry, Vocabulary
@@ -96,8 +98,7 @@ class SocketServer:
                 request = (await read_message(reader))[1]
                 self.requests.append(request)
                 answering = asyncio.ensure_future(self.answer(request, writer))
-                # Nothing more may come before the answer is through, but the end.
-                ending = asyncio.ensure_future(reader.read(1))
+                ending = asyncio.ensure_future(reader.read(1))  # all that may come meanwhile
                 both: set[asyncio.Future[Any]] = {answering, ending}
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
                 if not answering.done():
@@ -124,8 +125,8 @@ async def listening(answer: Answer) -> AsyncIterator[SocketServer]:
 
 def response(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
     """A whole answer; `headers` are lines that end in CRLF."""
-    length = f"content-length: {len(body)}\r\n"
-    return f"HTTP/1.1 {status}\r\n{headers}{length}\r\n".encode() + body
+    head = f"HTTP/1.1 {status}\r\n{headers}content-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
 
 
 def says(body: bytes, status: str = "200 OK", headers: str = "") -> Answer:
@@ -216,6 +217,9 @@ class ScriptedHandler:
     async def on_response_chunk(self, chunk: bytes, *, end: bool) -> bytes:
         self._step("response_chunk")
         return self.script.change(chunk, end)
+
+    def on_too_large(self) -> Immediate:
+        return immediate_answer(ANSWER_TOO_LARGE)
 
     def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.script.outcomes.append(outcome)
@@ -389,8 +393,8 @@ class Stage:
 
     def close(self) -> None:
         async def stop() -> None:
-            managers = [manager for _, manager in self.doors.values()]
-            await asyncio.gather(*[m.__aexit__(None, None, None) for m in managers])
+            leave = [m.__aexit__(None, None, None) for _, m in self.doors.values()]
+            await asyncio.gather(*leave)
 
         self.runner.run(stop())
         self.runner.close()

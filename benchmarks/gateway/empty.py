@@ -42,6 +42,9 @@ class Passing:
     async def on_response_chunk(self, chunk: bytes, *, end: bool) -> bytes:
         return chunk
 
+    def on_too_large(self) -> Immediate:
+        return Immediate(status=502)
+
     def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         pass
 

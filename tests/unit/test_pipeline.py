@@ -42,6 +42,43 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             {"train": {"lr_scheduler_kwargs": {"nowhere": 1}}},
             r"train\.lr_scheduler_kwargs: \{'nowhere': 1\} cannot",
         ),
+        (  # what only steps after the first would have shown
+            {
+                "train": {
+                    "warmup_steps": 2,
+                    "lr_scheduler_type": "polynomial",
+                    "lr_scheduler_kwargs": {"power": "x"},
+                }
+            },
+            r"train\.lr_scheduler_kwargs: \{'power': 'x'\} cannot",
+        ),
+        (
+            {
+                "train": {
+                    "warmup_steps": 2,
+                    "lr_scheduler_type": "cosine_with_restarts",
+                    "lr_scheduler_kwargs": {"num_cycles": "three"},
+                }
+            },
+            r"train\.lr_scheduler_kwargs: \{'num_cycles': 'three'\} cannot",
+        ),
+        ({"train": {"num_train_epochs": 1e308}}, r"train\.num_train_epochs: 1e\+308 cannot"),
+        (
+            {"average": [{}, {"changes": {"train.report_to": "wandb"}}]},
+            r"average\[1\]: train\.report_to: 'wandb' .* requires wandb",
+        ),
+        (
+            {"average": [{}, {"changes": {"train.optim": "adamw_bnb_8bit"}}]},
+            r"average\[1\]: train\.optim: 'adamw_bnb_8bit' cannot",
+        ),
+        (
+            {"average": [{}, {"changes": {"train.lr_scheduler_kwargs": {"nowhere": 1}}}]},
+            r"average\[1\]: train\.lr_scheduler_kwargs: \{'nowhere': 1\} cannot",
+        ),
+        (
+            {"average": [{}, {"changes": {"train.save_strategy": "no"}}]},
+            r"average\[1\]: train\.save_strategy: no while",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_run_leaves_no_folder(

@@ -109,8 +109,20 @@ def _run() -> int:
         message = " ".join(exc.format_message().split()).rstrip(".")
         if not message:  # no arguments: the help is printed
             return int(exc.exit_code)
-        where = exc.ctx.command_path if exc.ctx else "routewright"
+        where = exc.ctx.command_path if exc.ctx else _verb_of(sys.argv[1:])
         raise ConfigError(f"{message[0].lower()}{message[1:]}; see {where} --help") from exc
+
+
+def _verb_of(arguments: list[str]) -> str:
+    """The command of a command line, for an error that does not know its own."""
+    command: Any = typer.main.get_command(app)
+    names = ["routewright"]
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        names.append(word)
+    return " ".join(names)
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

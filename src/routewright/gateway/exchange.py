@@ -138,6 +138,13 @@ class RequestHandler(Protocol):
         """What the client gets for `chunk`; with `end`, also all that was held back."""
         ...
 
+    def on_too_large(self) -> Immediate:
+        """What the client gets instead of an answer that is too large for the door to gather.
+
+        Only `on_end` follows.
+        """
+        ...
+
     def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         """Called once, last, whatever happened; must not raise.
 

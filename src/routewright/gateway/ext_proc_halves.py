@@ -19,7 +19,6 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     ProcessingMode,
     ProcessingResponse,
 )
-from routewright.gateway.answering import ANSWER_TOO_LARGE
 from routewright.gateway.bodies.failures import error_answer
 from routewright.gateway.exchange import (
     BodyHandling,
@@ -135,7 +134,7 @@ class RequestHalf:
             return [] if duplex else self.replies_to_body
         if not self.gathered.add(message.body):
             self.decided, self.refused = True, "too_large"
-            return [immediate(identified(TOO_LARGE, self.headers))]
+            return self.own(TOO_LARGE)
         if self.overridden and not message.end_of_stream:
             logger.error(
                 "Envoy sends request bodies in pieces although asked for BUFFERED; in its "
@@ -159,26 +158,29 @@ class RequestHalf:
 
     async def _decide(self, body: bytes) -> Forward | Immediate:
         self.decided = True
-        action = await self.handler.on_request(self.headers, body)
-        return identified(action, self.headers) if isinstance(action, Immediate) else action
+        return await self.handler.on_request(self.headers, body)
+
+    def own(self, answer: Immediate) -> Replies:
+        """An answer of the gateway's own to this request, at whatever point of it."""
+        return [immediate(identified(answer, self.headers))]
 
     def _without_body(self, action: Forward | Immediate) -> Replies:
         if isinstance(action, Immediate):
-            return [immediate(action)]
+            return self.own(action)
         if action.body is not None:
             raise ValueError("the handler set a body on a request that has none")
         return [request_headers(common(action))]
 
     def _buffered(self, action: Forward | Immediate) -> Replies:
         if isinstance(action, Immediate):
-            return [immediate(action)]
+            return self.own(action)
         sized = action.body is not None and "content-length" in self.headers
         length = len(action.body) if sized and action.body is not None else None
         return [request_body(common(action, content_length=length, body=action.body))]
 
     def _duplex(self, action: Forward | Immediate, *, end: bool) -> Replies:
         if isinstance(action, Immediate):
-            return [immediate(action)]
+            return self.own(action)
         changed = action.body is not None
         body = action.body if action.body is not None else self.gathered.whole()
         head = request_headers(common(action, drop_length=changed))
@@ -190,6 +192,7 @@ class ResponseHalf:
     """From response headers to the last byte the client gets."""
 
     handler: GuardedHandler
+    request: RequestHalf
     modes: BodyModes
     gathered: Gathered
     plan: ResponsePlan = field(default_factory=ResponsePlan)
@@ -197,8 +200,7 @@ class ResponseHalf:
     sized: bool = False
     ended: bool = False
     unanswered: str | None = None
-    """Code of the error if the client does not get a model's answer, but one of Envoy's or of
-    ours."""
+    """Code of the error if the client does not get a model's answer, but one of Envoy's."""
 
     async def on_headers(self, message: HttpHeaders) -> Replies:
         """Ask for the plan and set Envoy's mode for it."""
@@ -208,7 +210,7 @@ class ResponseHalf:
         plan = await self.handler.on_response_headers(headers)
         if isinstance(plan, Immediate):
             self.ended = True
-            return [immediate(plan)]
+            return self.request.own(plan)
         self.plan = plan
         if message.end_of_stream:
             self.ended = True
@@ -252,7 +254,7 @@ class ResponseHalf:
         chunk = await self._converted(message.body)
         if isinstance(chunk, Immediate):
             self.ended = True
-            return [immediate(chunk)]
+            return self.request.own(chunk)
         if mode == FULL_DUPLEX:
             parts = streamed_parts(chunk, end=self.ended)
             return [response_body(part) for part in parts]
@@ -270,8 +272,7 @@ class ResponseHalf:
         if self.plan.body is BodyHandling.STREAM:
             return await self.handler.on_response_chunk(chunk, end=self.ended)
         if not self.gathered.add(chunk):
-            self.unanswered = "too_large"
-            return immediate_answer(ANSWER_TOO_LARGE)
+            return self.handler.on_too_large()
         if not self.ended:
             return b""
         return await self.handler.on_response_chunk(self.gathered.whole(), end=True)
@@ -284,7 +285,7 @@ class ResponseHalf:
         self.ended = True
         rest = await self._converted(b"")
         if isinstance(rest, Immediate):
-            return [immediate(rest)]
+            return self.request.own(rest)
         if not rest:
             return [RESPONSE_TRAILERS]
         if self.modes.response != FULL_DUPLEX:

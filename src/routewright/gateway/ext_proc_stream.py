@@ -11,7 +11,6 @@ from routewright.gateway.ext_proc_halves import (
 )
 from routewright.gateway.ext_proc_messages import (
     common,
-    immediate,
     read_headers,
     response_headers,
 )
@@ -32,7 +31,9 @@ class ExtProcStream:
         modes = BodyModes()
         self._modes = modes
         self._request = RequestHalf(self.handler, modes, Gathered(max_body_bytes))
-        self._response = ResponseHalf(self.handler, modes, Gathered(max_body_bytes))
+        self._response = ResponseHalf(
+            self.handler, self._request, modes, Gathered(max_body_bytes)
+        )
         self._answered = False
 
     def decides(self, message: ProcessingRequest) -> bool:
@@ -52,7 +53,7 @@ class ExtProcStream:
             replies = await self._dispatch(message)
         except Exception as exc:  # noqa: BLE001 - the boundary; there is nothing sound to pass on
             self.handler.fail("protocol", exc)
-            replies = [immediate(FAILURE)]
+            replies = self._request.own(FAILURE)
         self._answered = bool(replies) and replies[-1].HasField("immediate_response")
         return replies
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from routewright.errors import RequestError, ServingError
+from routewright.gateway.answering import ANSWER_TOO_LARGE
 from routewright.gateway.bodies.failures import HttpAnswer, error_answer, failure
 from routewright.gateway.exchange import (
     BodyHandling,
@@ -103,6 +104,16 @@ class GuardedHandler:
         except Exception as exc:  # noqa: BLE001 - as above
             self.fail("response_body", exc)
             return chunk if self.on_error == "open" else _closed(exc)
+
+    def on_too_large(self) -> Immediate:
+        """What the client gets instead of an answer that is too large to be gathered."""
+        if self.failed:
+            return immediate_answer(ANSWER_TOO_LARGE)
+        try:
+            return self.inner.on_too_large()
+        except Exception as exc:  # noqa: BLE001 - as above
+            self.fail("response_body", exc)
+            return FAILURE
 
     def fail(self, phase: str, exc: Exception) -> None:
         """Note a failure, here or in the door itself; the first one is logged."""

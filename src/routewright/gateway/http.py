@@ -170,4 +170,3 @@ class HttpDoor:
         limit_s = self._drain_s if drain_s is None else drain_s
         await asyncio.gather(self._app.drain(limit_s), self._door.stop(limit_s))
         await self._upstreams.close()
-        logging.getLogger(SERVER_LOG).removeFilter(_is_new)

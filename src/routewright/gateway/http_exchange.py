@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from routewright.errors import ClosedError, UpstreamError
-from routewright.gateway.answering import ANSWER_TOO_LARGE
 from routewright.gateway.bodies.failures import error_answer, failure
 from routewright.gateway.exchange import (
     BodyHandling,
@@ -253,8 +252,7 @@ class HttpExchange:
                 pieces.append(chunk)
                 size += len(chunk)
                 if size > self._around.settings.max_body_bytes:
-                    await self._refuse_answer()
-                    return None
+                    return self._handler.on_too_large()
         whole: bytes | Immediate = b"".join(pieces)
         if plan.body is not BodyHandling.PASS:
             whole = await self._handler.on_response_chunk(b"".join(pieces), end=True)
@@ -266,12 +264,6 @@ class HttpExchange:
         await self._begin(found.status, headers)
         await self._finish(whole)
         return None
-
-    async def _refuse_answer(self) -> None:
-        """Say that the model's answer is too large to be gathered."""
-        self._code = "too_large"
-        await self._answer(immediate_answer(ANSWER_TOO_LARGE))
-        self._outcome = Outcome.BROKEN
 
     async def _answer(self, answer: Immediate, *, close: bool = False) -> None:
         """Answer the client without a model, or instead of one."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -180,9 +181,11 @@ class TimedConnection(HttpToolsProtocol):
         self._unfinished = self.loop.call_later(_LINGER_S, self.transport.close)
 
     def _answer(self, status: int, body: bytes) -> None:
+        # The client's own id may be among the headers that were not read to their end.
         head = (
             f"HTTP/1.1 {status} {_REASONS[status]}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\nx-request-id: {secrets.token_hex(16)}\r\n"
+            "connection: close\r\n\r\n"
         )
         self.transport.write(head.encode("ascii") + body)
 

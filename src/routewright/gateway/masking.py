@@ -6,19 +6,23 @@ of one request can show up in another.
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from os.path import commonprefix
 from typing import Any
 
 from routewright.labels import Span
 
 _LOOKS_LIKE_ONE = re.compile(r"\[[A-Z0-9_]+\]")
 _DISTINCTIVE = re.compile(r"[\d@\s]")
-_TOKEN = re.compile(r"\w+|\W")
-_WORD = re.compile(r"\w")
 _NOT_IN_A_NAME = re.compile(r"[^A-Z0-9]+")
 _MAX_NAME = 48
 """Characters of a label in a placeholder: what a stream may hold back is a little more."""
+_MAX_SOUGHT = 128
+"""Characters of a value that is looked for in texts: each place of a text may be compared with
+so many, and each may be a group in a group, of which `re` reads some 300 and no more."""
+_MAX_BRANCHES = 64
+"""Alternatives that are tried one after the other."""
 
 
 class Masker:
@@ -40,8 +44,8 @@ class Masker:
         self._placeholders: dict[str, str] = {}
         self._values: dict[str, str] = {}
         self._counts: dict[str, int] = {}
-        self._known = 0, _Known(())
-        """Number of values it was made of, and those to find again."""
+        self._known: tuple[int, re.Pattern[str] | None] = 0, None
+        """Number of values it was made of, and what finds them again."""
 
     @property
     def num_values(self) -> int:
@@ -81,7 +85,7 @@ class Masker:
         """`text` with values found in other places replaced where they stand in full.
 
         A classifier may overlook in bare arguments what it saw in a sentence. Only values that
-        cannot be ordinary words count: 6 characters or more, with a digit, an ``@`` or a space.
+        cannot be ordinary words count: 6 to 128 characters, with a digit, an ``@`` or a space.
 
         Args:
             text: masked before, if it is among those of the request.
@@ -91,14 +95,26 @@ class Masker:
         if is_value and (placeholder := self._placeholders.get(text)) is not None:
             return placeholder
         if self._known[0] != self.num_values:
-            found = [v for v in self._placeholders if len(v) >= 6 and _DISTINCTIVE.search(v)]
-            self._known = self.num_values, _Known(found)
-        pieces, position = [], 0
-        for start, end in self._known[1].places(text):
-            value = text[start:end]
-            pieces += [text[position:start], self._placeholders.get(value, value)]
-            position = end
-        return "".join([*pieces, text[position:]])
+            sought = [
+                value
+                for value in self._placeholders
+                if 6 <= len(value) <= _MAX_SOUGHT and _DISTINCTIVE.search(value)
+            ]
+            self._known = self.num_values, _finder(sought) if sought else None
+        if (known := self._known[1]) is None:
+            return text
+        return known.sub(lambda found: self._placeholders.get(found[0], found[0]), text)
+
+    def in_pattern(self, pattern: str) -> str:
+        """A regular expression, masked before, with its placeholders escaped.
+
+        Bare, ``[PERSON_1]`` is any one of these characters.
+        """
+
+        def literal(match: re.Match[str]) -> str:
+            return re.escape(match[0]) if match[0] in self._values else match[0]
+
+        return _LOOKS_LIKE_ONE.sub(literal, pattern)
 
     def unmask(self, text: str, *, json_string: bool = False) -> str:
         """`text` with the values put back.
@@ -147,58 +163,43 @@ class Masker:
         return placeholder in self._reserved or placeholder in self._values
 
 
-@dataclass(slots=True)
-class _Node:
-    """Where a value may go on, or has ended."""
+def _finder(values: Iterable[str]) -> re.Pattern[str]:
+    """Finds each of `values`, the longest where several begin, none within a word.
 
-    following: dict[str, "_Node"] = field(default_factory=dict)
-    is_end: bool = False
-
-
-class _Known:
-    """Values to find in texts; that they are many makes no search longer.
-
-    A value is a path of words and single other characters, so that each position of a text is
-    compared with all values at once.
+    And all that looks like a placeholder, within which no value begins. What values begin with
+    together is compared once, so that they are many makes no search longer.
     """
+    any_of = _any_of(sorted(values), 0)
+    finder = re.compile(rf"{_LOOKS_LIKE_ONE.pattern}|(?<!\w)(?:{any_of})(?!\w)")
+    # `re` keeps what it compiled: personal data must not outlive its request.
+    re.purge()
+    return finder
 
-    def __init__(self, values: Collection[str]) -> None:
-        self._root = _Node()
-        for value in values:
-            node = self._root
-            for token in _TOKEN.findall(value):
-                node = node.following.setdefault(token, _Node())
-            node.is_end = True
-        first = "".join(re.escape(one) for one in sorted({value[0] for value in values}))
-        pattern = rf"{_LOOKS_LIKE_ONE.pattern}|(?<!\w)[{first}]"
-        self._beginnings = re.compile(pattern) if values else None
 
-    def places(self, text: str) -> Iterator[tuple[int, int]]:
-        """Begin and end of each, the longest where several begin, none within a word.
+def _any_of(values: Sequence[str], start: int) -> str:
+    """A pattern of what `values` go on with at `start`: sorted, and the same up to there."""
+    branches = []
+    for first, following in groupby(values, key=lambda value: value[start]):
+        group = list(following)
+        end = len(commonprefix([group[0], group[-1]]))  # noqa: RUF071  characters are meant
+        branch = re.escape(group[0][start:end])
+        if ends_here := len(group[0]) == end:
+            del group[0]
+        if group:
+            # The empty alternative comes last: longer values are tried first.
+            branch += f"(?:{_any_of(group, end)}{'|' if ends_here else ''})"
+        branches.append((first, first, branch))
+    while len(branches) > _MAX_BRANCHES:
+        starts = range(0, len(branches), _MAX_BRANCHES)
+        branches = [_guarded(branches[n : n + _MAX_BRANCHES]) for n in starts]
+    return "|".join(branch for _, _, branch in branches)
 
-        And of all that looks like a placeholder, within which no value begins.
-        """
-        position = 0
-        for found in self._beginnings.finditer(text) if self._beginnings else ():
-            start = found.start()
-            if start < position:
-                continue
-            is_placeholder = len(found[0]) > 1
-            end = found.end() if is_placeholder else self._longest(text, start)
-            if end is not None:
-                yield start, end
-                position = end
 
-    def _longest(self, text: str, start: int) -> int | None:
-        """Where the longest value that begins at `start` ends; None if none does."""
-        node, end, position = self._root, None, start
-        while (token := _TOKEN.match(text, position)) is not None:
-            if (following := node.following.get(token[0])) is None:
-                break
-            node, position = following, token.end()
-            if node.is_end and not _WORD.match(text, position):
-                end = position
-        return end
+def _guarded(branches: Sequence[tuple[str, str, str]]) -> tuple[str, str, str]:
+    """One branch of several, tried only at a character between their first and their last."""
+    first, last = branches[0][0], branches[-1][1]
+    any_of = "|".join(branch for _, _, branch in branches)
+    return first, last, f"(?=[{re.escape(first)}-{re.escape(last)}])(?:{any_of})"
 
 
 class StreamUnmasker:

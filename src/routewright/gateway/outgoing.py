@@ -111,8 +111,14 @@ def _masked(
         masker.mask_again(text, is_value=place.is_value)
         for place, text in zip(facts.texts, texts, strict=True)
     ]
+    texts = [
+        masker.in_pattern(text) if place.is_pattern else text
+        for place, text in zip(facts.texts, texts, strict=True)
+    ]
     others = partial(masker.mask_again, is_value=True)
-    return replace_texts(facts.endpoint, body, texts, others)
+    return replace_texts(
+        facts.endpoint, body, texts, others, lambda text: masker.in_pattern(others(text))
+    )
 
 
 def model_headers(deployment: Deployment, model: str) -> dict[str, str]:

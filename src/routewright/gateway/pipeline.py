@@ -230,8 +230,7 @@ class PipelineHandler:
         self._record.status = _status(headers)
         plan = self._reader.plan(headers)
         if plan is BodyHandling.WHOLE and self._reader.is_too_large(headers):
-            self._record.error = "too_large"
-            return self._answer(ANSWER_TOO_LARGE, "failed")
+            return self.on_too_large()
         forged = tuple(
             name
             for name in headers
@@ -242,6 +241,11 @@ class PipelineHandler:
     async def on_response_chunk(self, chunk: bytes, *, end: bool) -> bytes:
         """The answer with the values put back."""
         return await self._reader.take(chunk, end=end)
+
+    def on_too_large(self) -> Immediate:
+        """A refusal that is told of in the record, in the place of the model's answer."""
+        self._record.error = "too_large"
+        return self._answer(ANSWER_TOO_LARGE, "failed")
 
     def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         """Tell the observers."""

@@ -84,10 +84,10 @@ def _translated(rest: Plain, tools: Sequence[Any] | None, notes: list[str]) -> P
 
 def _models(rest: Plain, notes: list[str]) -> Plain:
     old = section(rest, "model_config")
-    settings = {str(name): section(old, name) for name in old}
     families = {*BUILT_IN_FAMILIES, *map(str, section(rest, "reasoning_families"))}
-    # What is no mapping stays, and so is told of.
+    # What is no mapping stays, and so is told of; it makes no model by itself.
     unread = {str(k): v for k, v in old.items() if v and not isinstance(v, dict)}
+    settings = {str(name): section(old, name) for name in old if str(name) not in unread}
     if old:
         rest.pop("model_config")
     endpoints, served = _endpoints(rest)
@@ -143,7 +143,9 @@ def _model(name: str, own: Plain, families: Set[str], notes: list[str]) -> Plain
         names = {"prompt_per_1m": "prompt_per_million"}
         names |= {"completion_per_1m": "completion_per_million", "currency": "currency"}
         price = {new: pricing.pop(old) for old, new in names.items() if old in pricing}
-        model["price"] = price
+        # A key with nothing behind it states no price.
+        if stated := {key: value for key, value in price.items() if value is not None}:
+            model["price"] = stated
         note_left_over(pricing, f"{place}.pricing", notes)
     if (policy := taken_section(own, "pii_policy", place)) is not None:
         listed = taken_names(policy, "pii_types_allowed", f"{place}.pii_policy")

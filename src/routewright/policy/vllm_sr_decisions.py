@@ -5,6 +5,7 @@ dropping it would send more requests that way, so the whole decision is left out
 """
 
 from collections.abc import Iterable, Iterator
+from math import inf
 from typing import Any
 
 from routewright.errors import ConfigError
@@ -158,11 +159,16 @@ def _category_labels(rest: Plain, notes: list[str]) -> dict[str, list[str]]:
     return labels
 
 
+def _operator(rule: Plain) -> str:
+    """Taken out, in capitals; a key with nothing behind it says as little as none."""
+    return str(rule.pop("operator", None) or "OR").upper()
+
+
 def _keyword_rule(rule: Plain, name: str, notes: list[str]) -> Plain | None:
     place = f"keyword_rules.{name}"
     given = taken_names(rule, "keywords", place)
     words = [word for word in given if not is_blank(word)]
-    operator = str(rule.pop("operator", "OR")).upper()
+    operator = _operator(rule)
     if operator not in {"AND", "OR", "NOR"}:
         notes.append(f"{place}.operator: has no equivalent: {operator}; left out")
         return None
@@ -210,7 +216,7 @@ def _rule(
     place: str,
     notes: list[str],
 ) -> Plain | None:
-    operator = str(old.pop("operator", "OR")).upper()
+    operator = _operator(old)
     if operator not in {"AND", "OR"}:
         notes.append(f"{place}.operator: has no equivalent: {operator}")
         return None
@@ -324,9 +330,19 @@ def _from_category(
 def _scored(reference: Plain, models: Plain, place: str, notes: list[str]) -> Plain | None:
     """A model of a category with its score, 1 where none is stated; None if it has no model."""
     name, score = reference.get("model"), reference.pop("score", None)
-    if score is not None and (isinstance(score, bool) or not isinstance(score, int | float)):
-        notes.append(f"{place}.{name}.score: has no equivalent: {score!r} is no number")
+    if score is not None and not _is_score(score):
+        notes.append(
+            f"{place}.{name}.score: has no equivalent: {score!r} is no score; a finite number "
+            "from 0 on is"
+        )
         return None
     candidate = _candidate(reference, models, place, notes)
     scored = {**candidate, "score": 1.0 if score is None else score}
     return scored if candidate["model"] in models else None
+
+
+def _is_score(value: Any) -> bool:
+    """Whether models can be put in order by it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < inf  # false of NaN

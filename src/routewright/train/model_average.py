@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from routewright.errors import RunError
+from routewright.errors import ConfigError, RunError
 from routewright.runtime.machine import peak_memory_bytes
 from routewright.train.modeling import MultiTaskModel
 from routewright.train.recipe import Recipe, averaged_recipes
@@ -25,6 +25,7 @@ from routewright.train.task_data import TaskData
 from routewright.train.trainer import (
     TrainResult,
     all_rows,
+    check_settings,
     is_main_process,
     main_process_first,
     save_with_ngrams,
@@ -66,11 +67,16 @@ def _train_average(
 ) -> TrainResult:
     members = averaged_recipes(recipe, source=str(run.folder))
     runs = [Run(run.averaged / str(number + 1)) for number in range(len(members))]
-    for number, (member, its_run) in enumerate(zip(members, runs, strict=True)):
-        if its_run.recorded().get("status") != "trained":
-            changes = recipe.average[number].changes or "the recipe as it is"
-            console.print(f"run {number + 1} of {len(runs)}: {changes}", highlight=False)
-            _train_one(member, its_run, data, console)
+    ahead = [n for n, r in enumerate(runs) if r.recorded().get("status") != "trained"]
+    for number in ahead:  # rather than after hours of training the runs before it
+        try:
+            check_settings(members[number], runs[number], data)
+        except ConfigError as exc:
+            raise ConfigError(f"average[{number}]: {exc}") from exc
+    for number in ahead:
+        changes = recipe.average[number].changes or "the recipe as it is"
+        console.print(f"run {number + 1} of {len(runs)}: {changes}", highlight=False)
+        _train_one(members[number], runs[number], data, console)
     started = time.monotonic()
     with main_process_first():  # which has written by then what the others read
         recorded = [its_run.recorded() for its_run in runs]

@@ -290,7 +290,7 @@ def _check_targets(recipe: Recipe, source: str) -> None:
 def _with_full_paths(data: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Paths that start from `root` made independent of it; a run is resumed from anywhere."""
     result = dict(data)
-    result["data_dir"] = str((root / Path(str(data["data_dir"])).expanduser()).resolve())
+    result["data_dir"] = str((root / Path(str(data["data_dir"] or ".")).expanduser()).resolve())
     model = data.get("model")
     backbone = model.get("backbone") if isinstance(model, Mapping) else None
     if isinstance(backbone, str):

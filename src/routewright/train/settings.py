@@ -47,6 +47,7 @@ _AT_LEAST = {
     "checkpoint_steps": 1,
     "per_device_train_batch_size": 1,
     "gradient_accumulation_steps": 1,
+    "dataloader_num_workers": 0,
     "seed": 0,
     "data_seed": 0,
     "learning_rate": 0,
@@ -58,6 +59,8 @@ _AT_LEAST = {
 _BELOW = {"warmup_ratio": 1, "label_smoothing_factor": 1}
 _ABOVE = {"num_train_epochs": 0}
 """Ranges that Trainer leaves to a crash, or to a run that learns nothing."""
+_ABOUT = {"saving steps": ("save_steps", "eval_steps")}
+"""Keys that Trainer's words are about and do not name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +210,9 @@ def _checked(key: str, value: Any) -> Any:
     return typed
 
 
-def _check_range(key: str, value: float) -> None:
+def _check_range(key: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"train.{key}: must be a finite number, got {value!r}")
     for bounds, holds, words in (
         (_AT_LEAST, operator.ge, "at least"),
         (_ABOVE, operator.gt, "more than"),
@@ -239,8 +244,9 @@ def training_arguments(
     defaults: dict[str, Any] = {
         "optim": "adamw_torch_fused",
         "seed": seed,
-        **mixed_precision(given, on_gpu=not on_cpu, has_bf16=bf16_supported()),
+        **mixed_precision(given, on_gpu=not on_cpu, has_bf16=bf16_supported(on_gpu=not on_cpu)),
         "report_to": ["tensorboard"],
+        "logging_steps": 50,  # and with them `eval_steps`, where neither is given
         "load_best_model_at_end": True,
         "save_total_limit": 2,
         # The patience that is left, which decides when a resumed run stops.
@@ -255,13 +261,15 @@ def training_arguments(
     }
     arguments = {**defaults, **given}
     _check_restorable(arguments)
+    if arguments["report_to"] is None:
+        arguments["report_to"] = []
     # The losses smooth their targets; Trainer's own smoother does not know our heads.
     arguments.pop("label_smoothing_factor", None)
     for old, new in _RENAMED.items():
         if old in arguments:
             arguments[new] = arguments.pop(old)
     try:
-        return TrainingArguments(
+        result = TrainingArguments(
             output_dir=str(output_dir),
             metric_for_best_model="f1",
             greater_is_better=True,
@@ -270,6 +278,9 @@ def training_arguments(
         )
     except (ImportError, OSError, TypeError, ValueError) as exc:
         raise refused(exc, given) from exc
+    if result.fp16 and on_cpu:  # it would train in float32, and say fp16
+        raise ConfigError("train.fp16: needs a GPU; use bf16, or leave it out")
+    return result
 
 
 def _check_restorable(arguments: Mapping[str, Any]) -> None:
@@ -295,9 +306,10 @@ def refused(exc: Exception, given: Mapping[str, Any], *suspects: str) -> ConfigE
     said = exc.name if isinstance(exc, PackageNotFoundError) else str(exc)
     text = " ".join(str(said).split()).removeprefix("--").rstrip(".")
     words = set(re.findall(r"[\w-]+", text))
-    keys = [key for key in given if {key, f"--{key}"} & words]
-    telling = {k: v for k, v in given.items() if v not in ("no", "steps", "epoch")}
-    keys = keys or [k for k, v in telling.items() if isinstance(v, str) and v in words]
+    keys = [key for said, about in _ABOUT.items() if said in text for key in about]
+    keys = keys or [key for key in given if {key, f"--{key}"} & words]
+    telling = {k: v for k, v in given.items() if v not in ("", "no", "steps", "epoch")}
+    keys = keys or [k for k, v in telling.items() if isinstance(v, str) and _says(text, v)]
     keys = keys or [key for key in suspects if key in given] or list(suspects[:1])
     if not keys:
         return ConfigError(f"train: {text}")
@@ -305,6 +317,11 @@ def refused(exc: Exception, given: Mapping[str, Any], *suspects: str) -> ConfigE
         f"train.{key}: {given[key]!r}" if key in given else f"train.{key}" for key in keys
     )
     return ConfigError(f"{named} cannot be used: {text}; change it or leave it out")
+
+
+def _says(text: str, value: str) -> bool:
+    """Whether `value`, a word or the name of a file, stands in `text` by itself."""
+    return re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text) is not None
 
 
 def logging_interval(args: TrainingArguments, *, epoch_steps: int, num_steps: int) -> int:
@@ -343,8 +360,12 @@ def mixed_precision(
     return {"bf16": has_bf16, "fp16": on_gpu and not has_bf16}
 
 
-def bf16_supported() -> bool:
-    """Whether the processor multiplies bfloat16 natively; emulation is slower than float32."""
-    if torch.cuda.is_available():
+def bf16_supported(*, on_gpu: bool = False) -> bool:
+    """Whether bfloat16 is multiplied natively; emulation is slower than float32.
+
+    Args:
+        on_gpu: by the GPU, rather than by the processor.
+    """
+    if on_gpu:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

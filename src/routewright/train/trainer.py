@@ -13,7 +13,13 @@ from accelerate import PartialState
 from huggingface_hub import HfApi
 from rich.console import Console
 from torch import nn
-from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainingArguments,
+    get_scheduler,
+    set_seed,
+)
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback
 
@@ -39,6 +45,9 @@ from routewright.train.settings import (
 from routewright.train.task_data import TaskData, class_weights, load_task_data
 
 logger = logging.getLogger(__name__)
+
+_MANY_STEPS = 1_000_000
+"""Of a training whose length is not known yet: more than any warm-up."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,23 @@ def settings_for(recipe: Recipe, data: Mapping[str, TaskData]) -> TrainSettings:
     )
 
 
+def check_settings(recipe: Recipe, run: Run, data: Mapping[str, TaskData]) -> None:
+    """Refuse what `train` would, as far as can be told without rows and model.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+        MissingExtraError: a package of ours is missing.
+    """
+    settings = settings_for(recipe, data)
+    args = training_arguments(settings, output_dir=run.checkpoints, seed=recipe.seed)
+    _check_reporting(args, settings)
+    _check_hub(args)
+    if args.optim_target_modules is None:  # they name layers of the model
+        with _refusing(settings, "optim", "optim_args"):
+            Trainer.get_optimizer_cls_and_kwargs(args, nn.Linear(1, 1))  # type: ignore[arg-type]
+    _check_schedule(args, settings, num_steps=_MANY_STEPS)
+
+
 def all_rows(
     data: Mapping[str, TaskData], encoder: TextEncoder, settings: TrainSettings
 ) -> list[TrainRow]:
@@ -205,7 +231,8 @@ def _build_optimizer(trainer: JointTrainer, settings: TrainSettings) -> None:
         ConfigError: the optimizer or the schedule cannot be built.
     """
     args = trainer.args
-    epoch_steps, num_steps = trainer.num_steps()
+    with _refusing(settings, "num_train_epochs", "max_steps"):
+        epoch_steps, num_steps = trainer.num_steps()
     if "logging_steps" not in settings.arguments:
         args.logging_steps = logging_interval(
             args, epoch_steps=epoch_steps, num_steps=num_steps
@@ -214,18 +241,31 @@ def _build_optimizer(trainer: JointTrainer, settings: TrainSettings) -> None:
         # These two wrap the model first, or bring an optimizer of their own.
         if not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
             trainer.create_optimizer()
+    _check_schedule(args, settings, num_steps=num_steps)
+
+
+def _check_schedule(
+    args: TrainingArguments, settings: TrainSettings, *, num_steps: int
+) -> None:
+    """Build the schedule that Trainer builds, on an optimizer that goes away."""
     with _refusing(settings, "lr_scheduler_type", "lr_scheduler_kwargs"):
-        # On an optimizer that goes away: a schedule changes the rates of the one it drives.
-        idle = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=args.learning_rate)
-        trainer.create_scheduler(num_steps, optimizer=idle)
-        trainer.lr_scheduler = None
+        schedule = get_scheduler(
+            args.lr_scheduler_type,
+            torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=args.learning_rate),
+            num_warmup_steps=args.get_warmup_steps(num_steps),
+            num_training_steps=num_steps,
+            scheduler_specific_kwargs=args.lr_scheduler_kwargs,  # type: ignore[arg-type]
+        )
+        # It was asked for the first step; some arguments count only after the warm-up.
+        for rate_at in getattr(schedule, "lr_lambdas", ()):
+            rate_at(max(num_steps - 1, 0))
 
 
 @contextmanager
 def _refusing(settings: TrainSettings, *keys: str) -> Iterator[None]:
     try:
         yield
-    except (ImportError, RuntimeError, TypeError, ValueError) as exc:
+    except (ArithmeticError, ImportError, RuntimeError, TypeError, ValueError) as exc:
         raise refused(exc, settings.arguments, *keys) from exc
 
 

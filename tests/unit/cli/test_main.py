@@ -92,6 +92,26 @@ def test_a_usage_error_is_one_line_with_the_help_to_see_and_exits_with_2(
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["evaluate", "--task"], "routewright evaluate"),
+        (["evaluate", "data", "--task"], "routewright evaluate"),
+        (["data", "synth", "--num"], "routewright data synth"),
+    ],
+)
+def test_an_option_without_its_value_points_to_the_help_of_its_verb(
+    arguments: list[str],
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["routewright", *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.endswith(f"; see {where} --help\n")
+
+
 def test_without_arguments_the_help_is_printed_and_no_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

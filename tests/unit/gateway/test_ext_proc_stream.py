@@ -56,6 +56,7 @@ class Recorder:
         return self.action
 
     unguarded = staticmethod(Forward)
+    on_too_large = staticmethod(lambda: Immediate(status=502))
 
     async def on_unavailable(self) -> None: ...
 
@@ -150,13 +151,12 @@ def test_a_filter_that_ignores_the_override_gets_an_error_that_says_what_to_set(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     handler = Recorder()
-    _, (reply,) = converse(
-        handler, request_headers(Mode.STREAMED), request_body(b"bo", end=False)
-    )
+    head = request_headers(Mode.STREAMED, {"x-request-id": "envoys"})
+    _, (reply,) = converse(handler, head, request_body(b"bo", end=False))
     assert reply.immediate_response.status.code == StatusCode.InternalServerError
+    assert mutated(reply.immediate_response.headers)["x-request-id"] == "envoys"
     assert "allow_mode_override" in caplog.text
-    assert handler.seen == []
-    assert handler.outcomes == [Outcome.FAILED]
+    assert (handler.seen, handler.outcomes) == ([], [Outcome.FAILED])
 
 
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=8))
@@ -326,7 +326,7 @@ def test_a_failure_is_logged_once_without_its_text_and_ends_the_handlers_part(
 ) -> None:
     handler = Recorder(plan=ResponsePlan(body=BodyHandling.STREAM), fail_in=phase)
     messages = [
-        request_headers(Mode.BUFFERED),
+        request_headers(Mode.BUFFERED, {"x-request-id": "envoys"}),
         request_body(b"body"),
         response_headers(),
         response_body(b"ab", end=False),
@@ -335,9 +335,9 @@ def test_a_failure_is_logged_once_without_its_text_and_ends_the_handlers_part(
     with caplog.at_level(logging.INFO):
         closed = [r for replies in converse(handler, *messages) for r in replies]
     assert closed[-1].immediate_response.status.code == StatusCode.InternalServerError
+    assert mutated(closed[-1].immediate_response.headers)["x-request-id"] == "envoys"
     assert b"canary" not in closed[-1].SerializeToString()
-    assert handler.seen[-1][0] == phase
-    assert handler.outcomes == [Outcome.FAILED]
+    assert (handler.seen[-1][0], handler.outcomes) == (phase, [Outcome.FAILED])
     assert len(caplog.records) == 1
     assert "canary" not in caplog.text
 

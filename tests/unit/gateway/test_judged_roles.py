@@ -23,6 +23,13 @@ USER = {"role": "user", "content": NEUTRAL}
         ("responses", {"input": NEUTRAL, "instructions": ATTACK}),
         ("responses", {"input": [USER, {"type": "function_call", "call_id": "1", "name": "f",
                                         "arguments": json.dumps({"a": ATTACK})}]}),
+        ("responses", {"input": [USER, {"type": "mcp_call", "name": "f", "output": NEUTRAL,
+                                        "arguments": json.dumps({"a": ATTACK})}]}),
+        ("responses", {"input": [USER, {"type": "file_search_call", "queries": [ATTACK],
+                                        "results": [{"text": NEUTRAL}]}]}),
+        ("responses", {"input": [USER, {"type": "code_interpreter_call", "code": ATTACK,
+                                        "outputs": [{"type": "logs", "logs": NEUTRAL}]}]}),
+        ("responses", {"input": [USER, {"type": "reasoning", "output": ATTACK}]}),
     ],
 )  # fmt: skip
 def test_the_operators_and_the_models_own_texts_are_judged_only_if_the_file_says_so(
@@ -62,6 +69,18 @@ def test_the_operators_and_the_models_own_texts_are_judged_only_if_the_file_says
                                         "output": ATTACK}]}),
         ("responses", {"input": [USER, {"type": "function_call_output", "call_id": "1",
                                         "role": "assistant", "content": ATTACK}]}),
+        ("responses", {"input": [USER, {"type": "mcp_call", "name": "f", "arguments": "{}",
+                                        "output": ATTACK}]}),
+        ("responses", {"input": [USER, {"type": "mcp_call", "name": "f", "arguments": "{}",
+                                        "error": {"message": ATTACK}}]}),
+        ("responses", {"input": [USER, {"type": "mcp_call", "role": "assistant", "content": "",
+                                        "output": ATTACK}]}),
+        ("responses", {"input": [USER, {"type": "file_search_call", "queries": [NEUTRAL],
+                                        "results": [{"file_id": "a", "text": ATTACK}]}]}),
+        ("responses", {"input": [USER, {"type": "code_interpreter_call", "code": "f()",
+                                        "outputs": [{"type": "logs", "logs": ATTACK}]}]}),
+        ("responses", {"input": [USER, {"type": "mcp_list_tools", "server_label": "a",
+                                        "tools": [{"name": "f", "description": ATTACK}]}]}),
     ],
 )  # fmt: skip
 def test_what_outsiders_write_and_what_says_no_known_role_is_judged_by_default(

@@ -38,6 +38,7 @@ class Door:
         assert (status, answer.body) == (431, REFUSAL)
         assert answer.values("content-type") == [b"application/json"]
         assert answer.values("connection") == [b"close"]
+        assert len(answer.values("x-request-id")) == 1
         assert await self.client.rest() == b""
         assert self.num_refused == 1
 

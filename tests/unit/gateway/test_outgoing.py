@@ -55,6 +55,7 @@ def test_a_system_prompt_is_told_where_it_was_added(
 
 PHONE = "5551234"
 MASKED = "[PHONE_NUMBER_1]"
+LITERAL = r"\[PHONE_NUMBER_1\]"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,23 @@ MASKED = "[PHONE_NUMBER_1]"
         ("stop", ["end", PHONE], ["end", MASKED]),
         ("bad_words", [PHONE], [MASKED]),
         ("guided_choice", [PHONE, "nobody"], [MASKED, "nobody"]),
-        ("guided_regex", f"({PHONE}|none)", f"({MASKED}|none)"),
+        ("guided_regex", f"({PHONE}|none)", f"({LITERAL}|none)"),
+        ("guided_regex", f"call {PHONE}", f"call {LITERAL}"),
+        ("structured_outputs", {"regex": PHONE}, {"regex": LITERAL}),
+        ("guided_json", {"pattern": f"^{PHONE}$", "properties": {"pattern": {"const": PHONE}}},
+         {"pattern": f"^{LITERAL}$", "properties": {"pattern": {"const": MASKED}}}),
+        ("guided_json", f'{{"pattern":"{PHONE}"}}', r'{"pattern":"\\[PHONE_NUMBER_1\\]"}'),
+        ("guided_json", {"patternProperties": {f"a {PHONE}": {"enum": [PHONE]}}},
+         {"patternProperties": {f"a {LITERAL}": {"enum": [MASKED]}}}),
+        ("tools", [{"type": "custom", "custom": {"name": "f", "format": {
+            "syntax": "regex", "definition": f"to {PHONE}"}}}],
+         [{"type": "custom", "custom": {"name": "f", "format": {
+             "syntax": "regex", "definition": f"to {LITERAL}"}}}]),
+        ("guided_json", {"enum": [int(PHONE), PHONE], "default": {"n": int(PHONE)}},
+         {"enum": [int(PHONE), MASKED], "default": {"n": MASKED}}),
+        ("web_search_options", {"user_location": {"approximate": {
+            "country": PHONE, "city": PHONE}}}, {"user_location": {"approximate": {
+                "country": PHONE, "city": MASKED}}}),
         ("guided_grammar", f'root ::= "{PHONE}"', f'root ::= "{MASKED}"'),
         ("guided_json", {"enum": [PHONE]}, {"enum": [MASKED]}),
         ("guided_json", f'{{"const":"{PHONE}"}}', f'{{"const":"{MASKED}"}}'),
@@ -86,6 +103,25 @@ def test_a_value_masked_in_a_message_leaves_in_no_field_beside_it(
         asked = await gateway.ask(chat(f"call {PHONE}", **{field: value}))
         assert asked.body["messages"][0]["content"] == f"call {MASKED}"
         assert asked.body[field] == sent
+
+    run(scene())
+
+
+def test_choices_of_the_protocol_are_no_values_though_they_read_like_one() -> None:
+    kept = {
+        "prompt_cache_retention": PHONE,
+        "cache_salt": f"tenant {PHONE}",
+        "request_id": PHONE,
+        "kv_transfer_params": {"remote_engine_id": PHONE},
+        "guided_decoding_backend": PHONE,
+        "guided_whitespace_pattern": PHONE,
+        "tools": [{"type": "web_search", "user_location": {"country": PHONE}}],
+    }
+
+    async def scene() -> None:
+        asked = await make_gateway({"decisions": []}).ask(chat(f"call {PHONE}", **kept))
+        assert asked.body["messages"][0]["content"] == f"call {MASKED}"
+        assert {name: asked.body[name] for name in kept} == kept
 
     run(scene())
 

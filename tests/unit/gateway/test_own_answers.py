@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 from tests.gateway_parts import ATTACK, chat, make_gateway
 from tests.http_parts import (
+    EVENTS,
+    Client,
     Received,
+    Script,
     code,
+    listening,
+    open_door,
     play,
     response,
     says,
@@ -17,7 +22,6 @@ from tests.http_parts import (
 from tests.outcome_parts import (
     BODY,
     CHAT,
-    HEAD,
     HUGE,
     SERVED,
     ended_as,
@@ -33,7 +37,7 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     ProcessingResponse,
     ProtocolConfiguration,
 )
-from routewright.gateway.exchange import Immediate, Outcome
+from routewright.gateway.exchange import Forward, Immediate, Outcome
 from routewright.gateway.ext_proc_stream import ExtProcStream
 
 MASKED = ProcessingRequest(
@@ -86,6 +90,33 @@ def test_an_answer_too_large_to_put_values_back_says_so(sized: bool) -> None:
             assert (status, code(answer)) == (502, "answer_too_large")
             assert b"max_body_bytes" in answer.body
             ended_as(gateway, "http", "failed", "too_large")
+            record = gateway.records[-1]
+            assert record.status == 502
+            assert answer.values("x-request-id") == [record.request_id.encode()]
+            assert answer.values("x-routewright-request-id") == [record.request_id.encode()]
+            assert answer.values("x-vsr-selected-model") == [b"small"]
+
+    play(scene)
+
+
+def test_an_answer_too_large_for_a_client_that_knows_no_chunks_says_so_without_a_handler() -> (
+    None
+):
+    async def much(_: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(EVENTS + b"7d0\r\n" + b"x" * 2000 + b"\r\n0\r\n\r\n")
+
+    async def scene() -> None:
+        async with listening(much) as server:
+            route = Forward(model="m", endpoints=(server.endpoint,))
+            failing = Script(steps=[route], raise_in="request")
+            settings: dict[str, Any] = {"max_body_bytes": 1000, "on_error": "open"}
+            async with open_door(lambda: failing, **settings) as door:
+                client = Client(*await asyncio.open_connection("127.0.0.1", door.port))
+                await client.send(b"POST / HTTP/1.0\r\ncontent-length: 0\r\n\r\n")
+                status, answer = await client.answer()
+                await client.close()
+        assert (status, code(answer)) == (502, "answer_too_large")
+        assert failing.outcomes == [Outcome.FAILED]
 
     play(scene)
 
@@ -176,9 +207,9 @@ def test_a_model_is_found_however_its_name_is_written_in_the_path() -> None:
 
 
 async def conversed(
-    *messages: ProcessingRequest, outcome: str, error: str | None
+    *messages: ProcessingRequest, outcome: str, error: str | None, status: int | None = None
 ) -> ProcessingResponse:
-    """Envoy's last word from the gateway, whose request was counted so."""
+    """Envoy's last word from the gateway, whose request was counted so, and has this status."""
     gateway = make_gateway(settings={"max_body_bytes": 1000})
     handler = gateway.pipeline.handler("ext_proc")
     stream = ExtProcStream(handler, on_error="closed", max_body_bytes=1000)
@@ -187,7 +218,14 @@ async def conversed(
     stream.close()
     await gateway.engine.close()
     ended_as(gateway, "ext_proc", outcome, error)
+    assert status in (None, gateway.records[-1].status)
     return replies[-1]
+
+
+def headers_of(reply: ProcessingResponse) -> dict[str, bytes]:
+    """Those of an answer of the gateway's own."""
+    options = reply.immediate_response.headers.set_headers
+    return {option.header.key: option.header.raw_value for option in options}
 
 
 def asked_in(mode: Any, **headers: str) -> ProcessingRequest:
@@ -202,8 +240,12 @@ def test_envoy_hears_that_an_answer_is_too_large_while_it_can_still_say_so() -> 
     declared = told(200, **JSON, **SERVED, **{"content-length": "1001"})
 
     async def scene() -> None:
-        reply = await conversed(HEAD, MASKED, declared, outcome="failed", error="too_large")
+        head = asked_in(ProcessingMode.BUFFERED, **{"x-request-id": "envoys"})
+        reply = await conversed(
+            head, MASKED, declared, outcome="failed", error="too_large", status=502
+        )
         assert reply.immediate_response.status.code == 502
+        assert headers_of(reply)["x-request-id"] == b"envoys"
         assert b"answer_too_large" in reply.immediate_response.body
 
     play(scene)
@@ -216,10 +258,15 @@ def test_an_answer_that_turns_out_too_large_to_be_gathered_for_envoy_says_so(mod
     head = told(200, **JSON, **SERVED)
 
     async def scene() -> None:
+        asked = asked_in(mode, **{"x-request-id": "envoys"})
         reply = await conversed(
-            asked_in(mode), MASKED, head, large, outcome="failed", error="too_large"
+            asked, MASKED, head, large, outcome="failed", error="too_large", status=502
         )
         assert reply.immediate_response.status.code == 502
+        headers = headers_of(reply)
+        assert headers["x-request-id"] == b"envoys"
+        assert headers["x-vsr-selected-model"] == b"small"
+        assert re.fullmatch(rb"[0-9a-f]{32}", headers["x-routewright-request-id"])
         assert b"answer_too_large" in reply.immediate_response.body
 
     play(scene)
@@ -243,8 +290,6 @@ def test_an_answer_of_the_gateways_own_has_the_request_id_that_envoy_gave(
 
     async def scene() -> None:
         reply = await conversed(head, whole, outcome=outcome, error=error)
-        options = reply.immediate_response.headers.set_headers
-        headers = {option.header.key: option.header.raw_value for option in options}
-        assert headers["x-request-id"] == b"envoys"
+        assert headers_of(reply)["x-request-id"] == b"envoys"
 
     play(scene)

@@ -53,6 +53,7 @@ async def is_refused(client: Client) -> None:
     assert (status, code(answer)) == (408, "request_timeout")
     assert answer.values("content-type") == [b"application/json"]
     assert answer.values("connection") == [b"close"]
+    assert len(answer.values("x-request-id")) == 1
     assert await client.rest() == b""
 
 

@@ -182,7 +182,19 @@ RULES = "rules: {conditions: [{type: domain, name: law}]}"
         ),
         (
             "categories: [{name: math, model_scores: {m: high}}]",
-            "categories.math.model_scores.m.score: has no equivalent: 'high' is no number",
+            "categories.math.model_scores.m.score: has no equivalent: 'high' is no score; a",
+        ),
+        (
+            "categories: [{name: math, model_scores: {m: -0.5, n: 1}}]",
+            "categories.math.model_scores.m.score: has no equivalent: -0.5 is no score; a",
+        ),
+        (
+            "categories: [{name: math, model_scores: {m: .nan, n: 1}}]",
+            "categories.math.model_scores.m.score: has no equivalent: nan is no score; a",
+        ),
+        (
+            "categories: [{name: math, model_scores: {m: .inf, n: 1}}]",
+            "categories.math.model_scores.m.score: has no equivalent: inf is no score; a",
         ),
         (
             "categories: [{name: math, model_scores: {m: {score: 1, cost: 2}}}]",
@@ -220,6 +232,38 @@ def test_what_cannot_be_read_is_listed_and_never_dropped(text: str, note: str) -
     result = imported(f"{SERVER}{text}")
     parse_policy(result.data, source="new.yaml")
     assert [line for line in result.notes if line.startswith(note)], result.notes
+
+
+def test_settings_of_a_model_that_cannot_be_read_make_no_model_of_its_name() -> None:
+    result = imported(f"{SERVER}model_config: {{m: {{}}, z: bad}}")
+    assert set(result.data["models"]) == {"m", "n"}
+    assert result.notes == ("model_config.z: has no equivalent",)
+
+
+def test_a_price_that_is_not_stated_is_left_out() -> None:
+    prices = "{m: {pricing: {prompt_per_1m: null, completion_per_1m: 0.3, currency: null}}}"
+    result = imported(f"{SERVER}model_config: {prices}")
+    assert result.data["models"]["m"]["price"] == {"completion_per_million": 0.3}
+    none = "{m: {pricing: {prompt_per_1m: null}}}"
+    unpriced = imported(f"{SERVER}model_config: {none}")
+    assert "price" not in unpriced.data["models"]["m"]
+    for one in (result, unpriced):
+        parse_policy(one.data, source="new.yaml")
+        assert one.notes == ()
+
+
+@pytest.mark.parametrize("operator", ["", "operator: , ", "operator: null, ", "operator: '', "])
+def test_rules_without_an_operator_ask_for_any_of_their_conditions(operator: str) -> None:
+    conditions = "[{type: keyword, name: urgent}, {type: domain, name: law}]"
+    result = imported(
+        f"{SERVER}keyword_rules: [{{name: urgent, {operator}keywords: [asap, now]}}]\n"
+        f"decisions: [{{name: a, rules: {{{operator}conditions: {conditions}}}, "
+        "modelRefs: [{model: m}]}]"
+    )
+    [kept] = result.data["decisions"]
+    urgent = {"keyword": {"words": ["asap", "now"], "match": "any"}}
+    assert kept["rules"] == {"any": [urgent, {"domain": ["law"]}]}
+    assert result.notes == ()
 
 
 def test_a_tool_without_a_name_is_listed() -> None:

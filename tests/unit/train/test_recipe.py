@@ -33,6 +33,7 @@ def test_paths_are_relative_to_the_recipe_and_overrides_to_the_current_folder(
     assert recipe.model.backbone == str(tmp_path / "models" / "mine")
     recipe = load_recipe(path, ["data_dir=here", "model.backbone=./mine"])
     assert recipe.data_dir == str(tmp_path / "here")
+    assert load_recipe(path, ["data_dir="]).data_dir == str(tmp_path)
     assert recipe.model.backbone == str(tmp_path / "mine")
 
 

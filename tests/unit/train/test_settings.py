@@ -10,6 +10,7 @@ from transformers import TrainingArguments, get_scheduler
 from routewright.errors import ConfigError
 from routewright.train.recipe import load_recipe, parse_recipe
 from routewright.train.settings import (
+    bf16_supported,
     build_settings,
     logging_interval,
     mixed_precision,
@@ -92,6 +93,10 @@ def test_the_csv_preset_is_that_of_the_specification() -> None:
         ("checkpoint_steps", "often"),
         ("early_stopping_patience", -1),
         ("label_smoothing_factor", 2),
+        ("num_train_epochs", float("inf")),
+        ("weight_decay", float("nan")),
+        ("eval_steps", float("inf")),
+        ("dataloader_num_workers", -1),
         ("bf16", "perhaps"),
         ("preset", "slow"),
     ],
@@ -117,6 +122,18 @@ def test_a_bare_no_of_yaml_switches_evaluation_off(tmp_path: Path) -> None:
         (
             {"save_strategy": "no"},
             r"save_strategy: no while eval.* load_best_model_at_end=false",
+        ),
+        (
+            {"accelerator_config": "no.json"},
+            r"accelerator_config: 'no\.json' cannot be used: .*No such file",
+        ),
+        (
+            {"eval_strategy": "steps", "eval_steps": 20, "save_steps": 30},
+            r"save_steps: 30\.0, train\.eval_steps: 20\.0 cannot be used: .* multiple of 20",
+        ),
+        (
+            {"eval_strategy": "steps", "save_steps": 30},
+            r"save_steps: 30\.0, train\.eval_steps cannot be used: load_best.* multiple of 50",
         ),
         ({"deepspeed": "x.json"}, r"deepspeed: 'x\.json' cannot be used: .*deepspeed>="),
         ({"bf16": True, "fp16": True}, r"bf16: True, train\.fp16: True cannot .* At most one"),
@@ -152,13 +169,39 @@ def test_half_precision_is_the_best_of_the_machine_unless_one_is_chosen(
     assert [name for name, value in found.items() if value] == [expected] * (expected != "fp32")
 
 
-def test_asking_for_fp16_switches_the_default_bf16_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("given", [{}, {"use_cpu": True}])
+def test_fp16_without_a_gpu_is_refused(
+    given: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("routewright.train.settings.bf16_supported", lambda: True)
-    settings = build_settings({"fp16": True}, num_examples=9, lora=False, tasks=["a"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(given))
+    settings = build_settings({**given, "fp16": True}, num_examples=9, lora=False, tasks=["a"])
+    with pytest.raises(ConfigError, match=r"^train\.fp16: needs a GPU; .*leave it out"):
+        training_arguments(settings, output_dir=tmp_path, seed=1)
+
+
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_training_on_the_cpu_of_a_machine_with_a_gpu_asks_the_cpu_for_bf16(
+    on_gpu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: on_gpu)
+    for of_cpu in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, of_cpu, lambda: not on_gpu)
+    assert bf16_supported(on_gpu=True) == on_gpu
+    settings = build_settings({"use_cpu": True}, num_examples=9, lora=False, tasks=["a"])
     arguments = training_arguments(settings, output_dir=tmp_path, seed=1)
-    assert (arguments.fp16, arguments.bf16) == (True, False)
+    assert arguments.bf16 == (not on_gpu)
+
+
+def test_evaluation_by_steps_is_every_50_unless_told(tmp_path: Path) -> None:
+    given = {"eval_strategy": "steps"}
+    settings = build_settings(given, num_examples=9, lora=False, tasks=["a"])
+    assert training_arguments(settings, output_dir=tmp_path, seed=1).eval_steps == 50
+
+
+def test_reporting_to_nothing_is_reporting_nowhere(tmp_path: Path) -> None:
+    settings = build_settings({"report_to": None}, num_examples=9, lora=False, tasks=["a"])
+    assert training_arguments(settings, output_dir=tmp_path, seed=1).report_to == []
 
 
 def test_the_csv_preset_restarts_its_cosine_unless_another_schedule_is_given() -> None:

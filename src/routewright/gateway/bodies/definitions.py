@@ -19,6 +19,10 @@ _TOLD_VALUES = frozenset(
     {"title", "default", "const", "enum", "examples", "guided_choice", "choice"}
 )
 """Keywords whose values a model is told, or can only answer with."""
+_ONLY_VALUES = frozenset({"const", "enum"})
+"""Keywords whose values an answer must be one of: a string for a number would fit no type."""
+_PATTERNS = frozenset({"pattern", "regex", "guided_regex", "whitespace_pattern"})
+"""Keywords whose value is a regular expression."""
 _SCHEMAS = frozenset({"guided_json", "json"})
 """Keywords whose schema may be written as a string of JSON."""
 _NAMES = frozenset({"properties", "patternProperties", "$defs", "definitions"})
@@ -26,7 +30,7 @@ _NAMES = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 _NO_VALUES = frozenset(
     {"type", "name", "id", "format", "syntax", "required", "allowed_tools", "$ref", "$id",
      "$schema", "$anchor", "server_label", "server_url", "connector_id", "container",
-     "vector_store_ids"}
+     "vector_store_ids", "country", "timezone", "search_context_size"}
 )  # fmt: skip
 """Keywords whose single words name something."""
 
@@ -37,25 +41,30 @@ class Definitions:
 
     text: Callable[[str], str]
     """Of what a model is told in words."""
+    pattern: Callable[[str], str]
+    """The same of a regular expression."""
     values: Callable[[Any], Any]
-    """Of plain JSON that it is told, as the values of an ``enum``."""
+    """Of plain JSON that it is told, as the values of a ``default``."""
+    only_values: Callable[[Any], Any]
+    """The same of values of which an answer must be one: their numbers have to stay numbers."""
     other: Callable[[str], str]
     """Of single words that are neither told nor names."""
+    other_pattern: Callable[[str], str]
+    """The same of a regular expression."""
 
     def replaced(self, value: Any, key: str = "") -> Any:
         """A copy of `value`, which stands under `key`."""
         if isinstance(value, str):
             return self._string(value, key)
         if isinstance(value, dict | list) and key in _TOLD_VALUES:
-            return self.values(value)
+            return self.only_values(value) if key in _ONLY_VALUES else self.values(value)
         if isinstance(value, list):
             return [self.replaced(item, key) for item in value]
         if isinstance(value, dict):
-            # The schema of a property called `title` is no title.
-            are_names = key in _NAMES
+            told = self.pattern if key == "patternProperties" else self.text
             return {
-                self.text(name) if _is_prose(name) else name: self.replaced(
-                    item, "" if are_names and isinstance(item, dict) else name
+                told(name) if _is_prose(name) else name: self.replaced(
+                    item, _meaning(name, value, key)
                 )
                 for name, item in value.items()
             }
@@ -65,9 +74,19 @@ class Definitions:
         if key in _SCHEMAS and isinstance(schema := _json(value), dict | list):
             changed = self.replaced(schema)
             return value if changed == schema else dump_json(changed).decode("utf-8")
+        if key in _PATTERNS:
+            return self.pattern(value) if _is_prose(value) else self.other_pattern(value)
         if key.endswith("description") or key in _TOLD_VALUES or _is_prose(value):
             return self.text(value)
         return value if key in _NO_VALUES else self.other(value)
+
+
+def _meaning(name: str, holder: dict[str, Any], key: str) -> str:
+    """The keyword that `name` is in `holder`, which stands under `key`."""
+    if key in _NAMES and isinstance(holder[name], dict):
+        return ""  # The schema of a property called `title` is no title.
+    is_regex = name == "definition" and holder.get("syntax") == "regex"
+    return "regex" if is_regex else name
 
 
 def _json(text: str) -> Any:

@@ -17,6 +17,8 @@ _ROLES: Mapping[str, Role] = {
     "function": "tool",
 }
 """A role that is not here counts as the user's."""
+_RESULTS = frozenset({"output", "outputs", "results", "error"})
+"""Keys under which a call of the model's also holds what came of it."""
 
 
 def role_of_message(message: Any, where: str) -> Role:
@@ -52,9 +54,20 @@ def role_of_item(item: Any, where: str) -> Role:
     return role if agree else "unknown"
 
 
+def results_of(item: Mapping[str, Any], role: Role) -> frozenset[str]:
+    """Keys of an item of this role below which texts are a tool's; none of most items.
+
+    Servers run some tools by themselves: one item then has the model's call and what came of
+    it, written by whoever made the tool or the file it read.
+    """
+    calls = role == "assistant" and str(item.get("type", "")).endswith("_call")
+    return _RESULTS if calls else frozenset()
+
+
 def _role_of_type(kind: str) -> Role:
-    if kind.endswith("_output"):
+    # The list is what an MCP server tells of itself, not what the client defines.
+    if kind.endswith("_output") or kind == "mcp_list_tools":
         return "tool"
     if kind.endswith("_call") or kind in {"reasoning", "mcp_approval_request"}:
         return "assistant"
-    return "definition" if kind == "mcp_list_tools" else "unknown"
+    return "unknown"

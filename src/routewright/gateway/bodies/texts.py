@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from routewright.errors import RequestError
+from routewright.gateway.bodies.beside import Replace, replace_beside, replace_strings
 from routewright.gateway.bodies.definitions import DEFINITIONS, Definitions
-from routewright.gateway.bodies.roles import Role, role_of_item, role_of_message
+from routewright.gateway.bodies.roles import Role, results_of, role_of_item, role_of_message
 from routewright.gateway.json_bytes import dump_json, parse_json
 
 Endpoint = Literal["chat", "completions", "responses", "embeddings"]
@@ -49,12 +50,6 @@ _READ: Mapping[Endpoint, frozenset[str]] = {
     "embeddings": _ALSO_READ | {"messages", "input"},
 }
 """Fields whose texts are found."""
-_SETTINGS = frozenset(
-    {"model", "models", "conversation", "previous_response_id", "tool_choice", "function_call",
-     "include", "modalities", "audio", "reasoning", "reasoning_effort", "verbosity",
-     "service_tier", "truncation", "encoding_format"}
-)  # fmt: skip
-"""Fields whose strings are names, ids and choices of the protocol, so that they must stay."""
 _MEDIA = _NO_TEXTS | {
     "data", "format", "detail", "media_type", "uuid", "input_audio", "audio", "audio_url",
     "audio_embeds", "video", "video_url", "image", "image_embeds", "tool_use_id",
@@ -74,10 +69,11 @@ class TextPlace:
     """Whether it is one value of the arguments of a tool call, not prose."""
     is_part: bool = False
     """Whether it is one of the parts of a message's content, which are read as one."""
+    is_pattern: bool = False
+    """Whether it is a regular expression."""
 
 
 Visit = Callable[[TextPlace], str]
-Replace = Callable[[str], str]
 
 
 def find_texts(endpoint: Endpoint, body: Mapping[str, Any]) -> tuple[list[TextPlace], int]:
@@ -107,6 +103,7 @@ def replace_texts(
     body: Mapping[str, Any],
     texts: Sequence[str],
     others: Replace = _as_it_is,
+    patterns: Replace = _as_it_is,
 ) -> dict[str, Any]:
     """A copy of `body` with its texts, as `find_texts` lists them, replaced by `texts`.
 
@@ -116,12 +113,13 @@ def replace_texts(
         texts: as many as it has.
         others: gives what replaces a string that is no text, as in ``metadata``, ``user`` and
             ``stop``. Keys, names, ids, URLs, media and choices of the protocol stay.
+        patterns: does so for one that is a regular expression.
 
     Raises:
         ValueError: not as many texts as the body has.
     """
     rest: Iterator[str] = iter(texts)
-    result = _Walk(lambda _: next(rest), others).run(endpoint, body)
+    result = _Walk(lambda _: next(rest), others, patterns).run(endpoint, body)
     if next(rest, None) is not None:
         raise ValueError("more texts than the body has")
     return result
@@ -130,14 +128,19 @@ def replace_texts(
 class _Walk:
     """Rebuilds a body, each text replaced by what `visit` gives for it."""
 
-    def __init__(self, visit: Visit, others: Replace = _as_it_is) -> None:
+    def __init__(
+        self, visit: Visit, others: Replace = _as_it_is, patterns: Replace = _as_it_is
+    ) -> None:
         self.visit = visit
         self.others = others
         self.num_unread = 0
         self._definitions = Definitions(
             lambda text: visit(TextPlace(text, "definition")),
+            lambda text: visit(TextPlace(text, "definition", is_pattern=True)),
             lambda value: self._leaves(value, "definition", None),
+            lambda value: self._leaves(value, "definition", None, keeps_numbers=True),
             others,
+            patterns,
         )
 
     def run(self, endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,8 +160,7 @@ class _Walk:
                 if name in result:
                     result[name] = self._leaves(result[name], "user", None)
             self._optional(result, "chat_template", TextPlace("", "system"))
-            beside = result.keys() - _READ[endpoint] - _SETTINGS
-            result |= {name: _strings(result[name], self.others) for name in beside}
+            result |= replace_beside(result, _READ[endpoint], self.others)
         except RecursionError:
             raise RequestError("the body is nested too deeply") from None
         except StopIteration:
@@ -307,7 +309,7 @@ class _Walk:
         elif not names:
             self.num_unread += 1
         for name in result.keys() - {*names, "content", *_MEDIA}:
-            result[name] = _strings(result[name], self.others, _MEDIA)
+            result[name] = replace_strings(result[name], self.others, _MEDIA)
         return result
 
     def _responses(self, body: dict[str, Any]) -> None:
@@ -337,12 +339,19 @@ class _Walk:
         if "arguments" in item:
             result["arguments"] = self._arguments(item["arguments"], role, turn)
         self._name(result, role, turn)
-        self._rest(result, frozenset(read), role, turn)
+        results = results_of(item, role)
+        self._rest(result, results | read, role, turn)
+        self._rest(result, frozenset(result) - results, "tool", turn)
         self.num_unread += "encrypted_content" in item
         return result
 
     def _leaves(
-        self, value: Any, role: Role, turn: int | None, skipped: frozenset[str] = frozenset()
+        self,
+        value: Any,
+        role: Role,
+        turn: int | None,
+        skipped: frozenset[str] = frozenset(),
+        keeps_numbers: bool = False,
     ) -> Any:
         """Every string and long number of plain JSON, and keys that are no plain names."""
         if isinstance(value, str):
@@ -352,14 +361,14 @@ class _Walk:
             if sum(map(str.isdigit, text)) < _MIN_DIGITS:
                 return value
             seen = self.visit(TextPlace(text, role, turn, is_value=True))
-            return value if seen == text else seen
+            return value if seen == text or keeps_numbers else seen
         if isinstance(value, list):
-            return [self._leaves(item, role, turn, skipped) for item in value]
+            return [self._leaves(item, role, turn, skipped, keeps_numbers) for item in value]
         if isinstance(value, dict):
             return {
                 self._key(key, role, turn): item
                 if key in skipped
-                else self._leaves(item, role, turn, skipped)
+                else self._leaves(item, role, turn, skipped, keeps_numbers)
                 for key, item in value.items()
             }
         return value
@@ -368,20 +377,6 @@ class _Walk:
         if _PLAIN_KEY.fullmatch(key):
             return key
         return self.visit(TextPlace(key, role, turn, is_value=True))
-
-
-def _strings(value: Any, replaced: Replace, kept: frozenset[str] = frozenset()) -> Any:
-    """A copy of plain JSON with every string replaced but keys and what is below `kept`."""
-    if isinstance(value, str):
-        return replaced(value)
-    if isinstance(value, list):
-        return [_strings(item, replaced, kept) for item in value]
-    if isinstance(value, dict):
-        return {
-            name: item if name in kept else _strings(item, replaced, kept)
-            for name, item in value.items()
-        }
-    return value
 
 
 def _unreadable(name: str) -> RequestError:

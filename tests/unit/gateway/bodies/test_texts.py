@@ -130,7 +130,7 @@ def test_every_form_of_a_prompt_is_read(
         ({"type": "computer_call_output", "output": "p"}, "tool"),
         ({"type": "web_search_call", "query": "p"}, "assistant"),
         ({"type": "mcp_approval_request", "arguments": "p"}, "assistant"),
-        ({"type": "mcp_list_tools", "tools": [{"description": "p"}]}, "definition"),
+        ({"type": "mcp_list_tools", "tools": [{"description": "p"}]}, "tool"),
         ({"type": "function_call_output", "role": "assistant", "content": "p"}, "unknown"),
         ({"type": "function_call_output", "role": "user", "content": "p"}, "user"),
         ({"type": "reasoning", "role": "assistant", "content": "p"}, "assistant"),
@@ -226,7 +226,7 @@ def test_strings_that_are_no_texts_are_replaced_too_and_the_protocols_own_stay()
     body = {"messages": messages, **kept, **free, "tools": [tool]}
     texts = [place.text for place in find_texts("chat", body)[0]]
     marked = json.loads(json.dumps(body).replace('"p"', '"P"'))
-    assert replace_texts("chat", body, texts, others=str.upper) == marked
+    assert replace_texts("chat", body, texts, str.upper, str.upper) == marked
 
 
 @pytest.mark.parametrize(("endpoint", "body"), [("chat", CHAT), ("responses", RESPONSES)])
