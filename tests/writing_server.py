@@ -6,6 +6,7 @@ import json
 import random
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ WORDS = [a + b + c for a in ("ba", "ke", "mo", "ti") for b in ("ru", "so", "na",
          for c in ("dok", "gam", "vex", "zil", "hut")]  # fmt: skip
 _numbers = itertools.count()
 _lock = threading.Lock()
+_PATIENCE_S = 30.0
 
 
 def new_words(num: int = 8) -> str:
@@ -113,6 +115,16 @@ class WritingServer:
             return await self.answer_at_once(request)
         finally:
             self.under_way -= 1
+
+    def let_go(self) -> None:
+        """Let requests end that their clients have left: they would count for the next test."""
+        self.is_held = False
+        limit, quiet_s = time.monotonic() + _PATIENCE_S, time.monotonic() + 0.02
+        while time.monotonic() < quiet_s:
+            assert time.monotonic() < limit, f"{self.under_way} requests do not end"
+            time.sleep(0.005)
+            if self.under_way:
+                quiet_s = time.monotonic() + 0.02
 
     async def answer_at_once(self, request: Request) -> Response:
         """The key is looked at first."""

@@ -30,4 +30,4 @@ def writing(
     server.writer, server.key, server.delay_s = fresh_texts, None, 0.0
     server.num_arrived = server.most_under_way = 0
     yield server
-    server.is_held = False
+    server.let_go()
