@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -277,6 +277,12 @@ def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in data.items()}
 
 
+def key_hint(key: str, known: Sequence[str]) -> str:
+    """What somebody who wrote the unknown `key` may have meant; else all that are `known`."""
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
 def _describe(cls: type[Any], exc: ValidationError) -> str:
     errors = exc.errors()
     # An unknown key explains a missing one; a person fixes it first.
@@ -285,9 +291,8 @@ def _describe(cls: type[Any], exc: ValidationError) -> str:
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     if error["type"] in _UNKNOWN_KEY:
         known = _known_keys(cls, error["loc"][:-1])
-        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
-        return f"{path}: unknown key{hint if known else ''}{more}"
+        hint = f"; {key_hint(str(error['loc'][-1]), known)}" if known else ""
+        return f"{path}: unknown key{hint}{more}"
     message = error["msg"].removeprefix("Value error, ")
     given = f", got {error['input']!r}"
     if error["type"] == "missing" or len(given) > _LONGEST_VALUE:

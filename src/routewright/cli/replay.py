@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from routewright.cli.bundle_names import bundle_named
-from routewright.errors import GateError, MissingExtraError
+from routewright.cli.extras import from_extra
+from routewright.errors import GateError
 
 if TYPE_CHECKING:
     from routewright.replay import LoggedRequest, Verdict
@@ -54,12 +55,8 @@ def replay(
 
     Prints names and line numbers, no text. With --against, also which lines change and how.
     """
-    try:
+    with from_extra("gateway"):
         from routewright.replay import read_traffic
-    except ModuleNotFoundError as exc:
-        if exc.name is not None and exc.name.startswith("routewright"):
-            raise
-        raise MissingExtraError(exc.name or "a package", "gateway") from exc
 
     if max_changed is not None and against is None:
         raise typer.BadParameter("needs --against: without it nothing changes")
@@ -89,8 +86,9 @@ def _verdicts(
     from routewright.gateway.policy_file import read_policy_file
     from routewright.replay import replay as replay_requests
 
-    # The one that is compared with keeps its own bundle; all are checked before any work.
-    parsed = [read_policy_file(f, bundle if f is files[-1] else None) for f in files]
+    # The one that is compared with keeps its own bundle; both are checked before any work.
+    *against, config = files
+    parsed = [*map(read_policy_file, against), read_policy_file(config, bundle)]
     loaded = None
     deployments = []
     for file in parsed:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from routewright.cli.bundle_names import bundle_named
-from routewright.errors import MissingExtraError
+from routewright.cli.extras import from_extra
 
 
 def serve(
@@ -31,12 +31,8 @@ def serve(
     if check:
         check_files(config, bundle, Console(highlight=False))
         return
-    try:
+    with from_extra("gateway"):
         from routewright.gateway.serve import run_gateway
-    except ModuleNotFoundError as exc:
-        if exc.name is not None and exc.name.startswith("routewright"):
-            raise
-        raise MissingExtraError(exc.name or "a package", "gateway") from exc
     run_gateway(read_policy_file(config, bundle), announce=_print_line)
 
 

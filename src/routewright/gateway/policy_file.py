@@ -4,7 +4,6 @@ Knows files; needs nothing of the gateway extra, so that ``routewright check`` a
 on the base install.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from routewright.config import read_yaml
+from routewright.config import key_hint, read_yaml
 from routewright.errors import ConfigError
 from routewright.gateway.settings import GatewaySettings, parse_gateway
 from routewright.policy.checks import check_labels, check_policy
@@ -167,9 +166,7 @@ def _refuse_unknown_sections(data: Mapping[str, Any], source: str) -> None:
     known = [*(field.name for field in fields(Policy)), *sorted(TOP_LEVEL_OF_OTHERS)]
     for key in data:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-            raise ConfigError(f"{source}: {key}: unknown key; {hint}")
+            raise ConfigError(f"{source}: {key}: unknown key; {key_hint(str(key), known)}")
 
 
 def _door_warnings(settings: GatewaySettings) -> list[str]:

@@ -5,8 +5,8 @@ of `TrainSettings`. Later sources win: the table by number of examples (or the p
 defaults of LoRA, the recipe.
 
 One default differs from the specification: activations are kept, not computed again (its
-"gradient checkpointing"). That would save memory, which encoders of this size do not lack, for
-a third more time; `activation_checkpointing: true` switches it on.
+"gradient checkpointing"). That saves memory and costs another forward pass a step (Chen et al.
+2016, https://arxiv.org/abs/1604.06174); `activation_checkpointing: true` switches it on.
 """
 
 import difflib
