@@ -103,6 +103,8 @@ class SocketServer:
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
                 if not answering.done():
                     answering.cancel()
+                    # Unasked, asyncio would log how they ended, in whatever test comes next.
+                    await asyncio.gather(*both, return_exceptions=True)
                     self.hung_up.set()
                     break
                 ending.cancel()

@@ -27,6 +27,7 @@ from tests.envoy_parts import (
     settings_for,
     wait_until,
 )
+from tests.log_lines import our_lines
 
 from routewright.gateway.envoy_bootstrap import Endpoint, ModelUpstream, UpstreamTls
 from routewright.gateway.exchange import Outcome
@@ -273,7 +274,7 @@ def test_a_failing_handler_answers_500_and_keeps_its_text_to_itself(
     assert answer.json()["error"]["code"] == "gateway_error"
     assert "canary" not in answer.text
     parts.wait_for_end(headers, Outcome.FAILED)
-    assert len(caplog.records) == 1
+    assert len(our_lines(caplog)) == 1
     assert "RuntimeError" in caplog.text
     assert "canary" not in caplog.text
 

@@ -1,6 +1,7 @@
 """Requests and answers through the standalone door on real sockets, and how they end."""
 
 import asyncio
+import contextlib
 import gzip
 from collections.abc import Iterator
 
@@ -26,6 +27,7 @@ from tests.http_parts import (
     silence,
     to,
 )
+from tests.log_lines import our_lines
 
 from routewright.gateway.exchange import (
     BodyHandling,
@@ -239,8 +241,7 @@ def test_an_answer_that_breaks_off_never_looks_complete_and_is_logged_once(
         await parts.client.head()
         assert await parts.client.rest() == (b"" if fails else b"4\r\nhalf\r\n")
         assert await ended(parts.script) is (Outcome.FAILED if fails else Outcome.BROKEN)
-        (line,) = caplog.records
-        assert line.name.startswith("routewright.")
+        assert len(our_lines(caplog)) == 1
 
 
 def test_a_gathered_answer_that_breaks_off_becomes_an_error(stage: Stage) -> None:
@@ -385,10 +386,11 @@ def test_a_client_that_reads_slowly_slows_the_server_down(stage: Stage) -> None:
     async def much(_: Received, writer: asyncio.StreamWriter) -> None:
         nonlocal num_sent
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (256 * MB))
-        while num_sent < 256:
-            writer.write(b"x" * MB)
-            await writer.drain()
-            num_sent += 1
+        with contextlib.suppress(ConnectionError):  # its client leaves before the end
+            while num_sent < 256:
+                writer.write(b"x" * MB)
+                await writer.drain()
+                num_sent += 1
 
     @stage.exchange(much, STREAM)
     async def scene(parts: Parts) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from tests.gateway_parts import ATTACK, broken_classifier, chat, make_gateway, run
 from tests.http_parts import Script, ScriptedHandler
+from tests.log_lines import our_lines
 
 import routewright
 from routewright.errors import RequestError, ServingError
@@ -191,7 +192,7 @@ def test_a_failed_request_tells_its_type_and_place_and_never_its_text(
         parse_body(f"[{CANARY}".encode())
     except RequestError as exc:
         guarded.fail(phase, exc)
-    [record] = caplog.records
+    [record] = our_lines(caplog)
     event = json.loads(JsonFormatter().format(record))["event"]
     head = f"request handling failed phase={phase} on_error={on_error} error=RequestError at="
     assert event.startswith(f"{head}test_telemetry.py:")
@@ -209,7 +210,7 @@ def test_a_failed_batch_tells_its_type_and_place_and_never_its_text(
         await gateway.engine.close()
 
     run(scene())
-    [record] = caplog.records
+    [record] = our_lines(caplog)
     event = json.loads(JsonFormatter().format(record))["event"]
     place = r"batch failed windows=\d+ error=RuntimeError at=gateway_parts\.py:\d+ run"
     assert re.fullmatch(place, event)
