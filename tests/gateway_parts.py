@@ -25,6 +25,7 @@ from routewright.gateway.pipeline import Pipeline, PipelineHandler
 from routewright.gateway.settings import parse_gateway
 from routewright.gateway.telemetry import Telemetry
 from routewright.gateway.tool_ranking import ToolIndex
+from routewright.gateway.watching import Watcher
 from routewright.policy.checks import check_labels, check_policy
 from routewright.policy.settings import parse_policy
 from routewright.runtime.classifier import Classifier
@@ -144,10 +145,12 @@ class Gateway:
     engine: Engine
     telemetry: Telemetry
     records: list[RequestRecord] = field(default_factory=list)
+    watchers: tuple[Watcher, ...] = ()
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline(self.engine, (self.records.append, counting(self.telemetry)))
+        observers = (self.records.append, counting(self.telemetry))
+        return Pipeline(self.engine, observers, watchers=self.watchers)
 
     async def ask(
         self, body: Mapping[str, Any], path: str = "/v1/chat/completions", **headers: str

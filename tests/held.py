@@ -24,6 +24,8 @@ class HeldBackend:
         self.entered = threading.Event()
         self.shapes: list[tuple[int, ...]] = []
         self.failure: Exception | None = None
+        self.threads: list[int] = []
+        """Of each pass, the thread it ran on."""
 
     def run(
         self, input_ids_BT: NDArray[np.int64], attention_mask_BT: NDArray[np.int64]
@@ -31,6 +33,7 @@ class HeldBackend:
         self.entered.set()
         assert self.open.wait(20)
         self.shapes.append(input_ids_BT.shape)
+        self.threads.append(threading.get_ident())
         if self.failure is not None:
             raise self.failure
         return self.backend.run(input_ids_BT, attention_mask_BT)

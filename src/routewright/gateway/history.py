@@ -15,6 +15,7 @@ from routewright.gateway.exchange import Headers
 from routewright.gateway.json_bytes import dump_json
 from routewright.policy.decision import Decision
 from routewright.policy.settings import Policy
+from routewright.policy.signals import Signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +107,22 @@ def _up_to_last_user(body: Mapping[str, Any]) -> str:
         default=len(turns) - 1,
     )
     return dump_json(turns[: last + 1]).decode("utf-8")
+
+
+def known_signals(
+    headers: Headers, facts: RequestFacts, body: Mapping[str, Any], history: History
+) -> Signals:
+    """What is known about a request without the model."""
+    user = body.get("user")
+    first = next((p.text for p in facts.texts if p.role == "user"), "")
+    return Signals(
+        text=facts.routing_text,
+        headers={name: value for name, value in headers.items() if not name.startswith(":")},
+        requested_model=facts.model,
+        key=history.session or (user if isinstance(user, str) else "") or first,
+        open_tool_loop=facts.open_tool_loop,
+        in_session=history.session is not None,
+        continues_answer=history.continues_answer,
+        previous_model=history.previous.model if history.previous else None,
+        previous_decision=history.previous.decision if history.previous else None,
+    )

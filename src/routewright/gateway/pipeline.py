@@ -34,7 +34,7 @@ from routewright.gateway.exchange import (
     Outcome,
     ResponsePlan,
 )
-from routewright.gateway.history import History
+from routewright.gateway.history import History, known_signals
 from routewright.gateway.json_bytes import dump_json, in_thread
 from routewright.gateway.masking import Masker
 from routewright.gateway.observation import Observer, RequestRecord, Stage
@@ -48,10 +48,10 @@ from routewright.gateway.outgoing import (
     request_headers,
 )
 from routewright.gateway.scan import Scan, scan
+from routewright.gateway.watching import Decided, Watcher, tell
 from routewright.policy.decision import Decision, decide, standing_by
 from routewright.policy.guards import GuardOutcome
 from routewright.policy.settings import Policy
-from routewright.policy.signals import Signals
 
 logger = logging.getLogger(__name__)
 
@@ -71,15 +71,22 @@ class Pipeline:
         engine: Engine,
         observers: tuple[Observer, ...] = (),
         begin: Observer | None = None,
+        watchers: tuple[Watcher, ...] = (),
     ) -> None:
-        """Tell `observers` of every request that has ended, and `begin` of each to decide."""
+        """Tell `begin` of every request, and `observers` once it has ended.
+
+        `watchers` are told of those that were decided about.
+        """
         self.engine = engine
         self._observers = observers
         self._begin = begin
+        self._watchers = watchers
 
     def handler(self, door: Door) -> "PipelineHandler":
         """The handler of one request that came through `door`."""
-        return PipelineHandler(self.engine, RequestRecord(door), self._observers, self._begin)
+        return PipelineHandler(
+            self.engine, RequestRecord(door), self._observers, self._begin, self._watchers
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +110,13 @@ class PipelineHandler:
         record: RequestRecord,
         observers: tuple[Observer, ...],
         begin: Observer | None,
+        watchers: tuple[Watcher, ...],
     ) -> None:
         self._engine = engine
         self._record = record
         self._observers = observers
         self._begin = begin
+        self._watchers = watchers
         self._body: dict[str, Any] | None = None
         self._request: _Request | None = None
         self._decision: Decision | None = None
@@ -176,8 +185,8 @@ class PipelineHandler:
             self._engine.conversations, deployment.policy, headers, facts, parsed
         )
         record.stage("read", 0.0)
-        known_signals = _known(headers, facts, parsed, history)
-        scanned = await scan(self._engine, deployment, facts, known_signals)
+        signals = known_signals(headers, facts, parsed, history)
+        scanned = await scan(self._engine, deployment, facts, signals)
         self._request = _Request(deployment, facts, parsed, len(body), scanned, history)
         self._note_scan(scanned)
 
@@ -262,6 +271,10 @@ class PipelineHandler:
         self._engine.telemetry.gauge("in_flight_requests", -1, door=record.door)
         for observe in self._observers:
             observe(record)
+        request, decision = self._request, self._decision
+        if request is not None and decision is not None:
+            facts, scanned = request.facts, request.scanned
+            tell(self._watchers, Decided(request.deployment, facts, scanned, decision))
 
     def _note_scan(self, scanned: Scan) -> None:
         record = self._record
@@ -360,24 +373,6 @@ def _fails_closed(policy: Policy) -> bool:
 def _write(request: _Request, decision: Decision) -> tuple[Outgoing, bytes | None]:
     sent = outgoing(request.deployment, request.facts, request.body, decision, request.scanned)
     return sent, None if sent.body == request.body else dump_json(sent.body)
-
-
-def _known(
-    headers: Headers, facts: RequestFacts, body: Mapping[str, Any], history: History
-) -> Signals:
-    user = body.get("user")
-    first = next((p.text for p in facts.texts if p.role == "user"), "")
-    return Signals(
-        text=facts.routing_text,
-        headers={name: value for name, value in headers.items() if not name.startswith(":")},
-        requested_model=facts.model,
-        key=history.session or (user if isinstance(user, str) else "") or first,
-        open_tool_loop=facts.open_tool_loop,
-        in_session=history.session is not None,
-        continues_answer=history.continues_answer,
-        previous_model=history.previous.model if history.previous else None,
-        previous_decision=history.previous.decision if history.previous else None,
-    )
 
 
 def _refusal(

@@ -44,6 +44,8 @@ Announce = Callable[[str], None]
 
 _WARM_UP = ("ready?", "Is everything ready to answer the questions of this day? " * 8)
 """Classified before the first request: a model's first passes are its slowest."""
+_INLINE_S = 0.005
+"""`BatcherConfig.inline_s` where the file gives none; all other connections wait that long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Gateway:
         batching = settings.batching
         if batching.num_workers is None and loaded.num_threads is not None:
             batching = replace(batching, num_workers=workers_for(loaded.num_threads))
+        if batching.inline_s is None:
+            batching = replace(batching, inline_s=_INLINE_S)
         settings = replace(settings, batching=batching)
         self.engine = Engine(loaded.deployment, settings, self.telemetry)
         self.reloader = Reloader(self.engine, loaded, formatter)

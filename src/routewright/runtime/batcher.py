@@ -7,6 +7,7 @@ never waits for more, so a lone text runs at once and batches grow with the load
 
 import asyncio
 import logging
+import math
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ class BatcherConfig:
     cores for. On short texts two passes of one thread do more than one pass of two."""
     max_padding: float = 0.1
     """Share of padding in a batch from which on a text waits for one of its own length."""
+    inline_s: float | None = None
+    """A lone text whose pass is expected to take at most this long runs on the event loop, if
+    the model was idle for as long as its last pass took: that spares the way to a worker and
+    back, and the loop does nothing else meanwhile. None is 0, where every text is handed over,
+    and in the gateway .005."""
 
     def __post_init__(self) -> None:
         if min(self.max_batch_tokens, self.max_queue_tokens) < 1 or self.max_wait_s < 0:
@@ -63,6 +69,8 @@ class BatcherConfig:
             raise ValueError(f"num_workers must be 1 to {MOST_THREADS}, got {self.num_workers}")
         if not 0 <= self.max_padding < 1:
             raise ValueError("needs 0 <= max_padding < 1")
+        if self.inline_s is not None and not 0 <= self.inline_s < math.inf:
+            raise ValueError(f"needs 0 <= inline_s, got {self.inline_s}")
 
 
 @dataclass(slots=True)
@@ -109,6 +117,10 @@ class Batcher:
         )
         self._num_workers = self.config.num_workers or 1
         self._num_running = 0
+        self._busy_until = 0.0
+        """When the last batch was done, and as long again as it took."""
+        self._lone_s_per_token: float | None = None
+        """Measured on the last pass of one window alone."""
         self._scheduled = False
         self._workers = Workers(self._num_workers, self._finish)
 
@@ -247,11 +259,30 @@ class Batcher:
 
     def _schedule(self) -> None:
         """Start a batch: at once if nothing runs, else when all who are about to ask have."""
-        if not self._num_running:
+        if self._is_lone:
+            self._run_here()
+        elif not self._num_running:
             self._dispatch()
         elif not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._dispatch)
+
+    @property
+    def _is_lone(self) -> bool:
+        """Whether one text is all there is, and may run on the loop; see `BatcherConfig`."""
+        rate, limit_s = self._lone_s_per_token, self.config.inline_s
+        if not limit_s or rate is None or self._num_callers != 1 or self._num_running:
+            return False
+        num_tokens = sum(job.waiting_tokens for job in self._jobs)
+        return 0 < num_tokens * rate <= limit_s and perf_counter() > self._busy_until
+
+    def _run_here(self) -> None:
+        """Answer the one text there is before anything else happens."""
+        windows = next_batch(self._jobs, self._rule, perf_counter())
+        work = Work(windows[0][0].classifier, windows)
+        self._queued_tokens -= work.num_tokens
+        self._num_running += 1
+        self._finish(work, work.attempt())
 
     def _dispatch(self) -> None:
         """Give every free worker a batch, and all of them one in advance in a crowd."""
@@ -277,6 +308,7 @@ class Batcher:
 
     def _finish(self, work: Work, exc: BaseException | None) -> None:
         self._num_running -= 1
+        self._busy_until = perf_counter() + work.inference_s
         if self._jobs:
             self._schedule()
         if exc is None:
@@ -295,6 +327,8 @@ class Batcher:
         self.counters.num_batches += 1
         self.counters.num_tokens += num_tokens
         self.counters.inference_s += work.inference_s
+        if len(work.windows) == 1:
+            self._lone_s_per_token = work.inference_s / num_tokens
         rate = self._num_workers * num_tokens / max(work.inference_s, 1e-6)
         before = rate if self._tokens_per_s is None else self._tokens_per_s
         self._tokens_per_s = before + _SMOOTHING * (rate - before)

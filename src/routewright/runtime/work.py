@@ -52,8 +52,16 @@ class Work:
         """Special tokens included, padding not."""
         return sum(job.pass_size for job, _ in self.windows)
 
+    def attempt(self) -> BaseException | None:
+        """`run`, and what it raised: a backend may raise anything."""
+        try:
+            self.run()
+        except BaseException as exc:  # noqa: BLE001
+            return exc
+        return None
+
     def run(self) -> None:
-        """In a worker: one forward pass, then the answers of the texts it completed."""
+        """One forward pass, then the answers of the texts it completed; mostly in a worker."""
         self.windows = [place for place in self.windows if not place[0].dropped]
         if not self.windows:
             return
@@ -110,11 +118,7 @@ class Workers:
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         while (work := self._batches.get()) is not None:
-            failure: BaseException | None = None
-            try:
-                work.run()
-            except BaseException as exc:  # noqa: BLE001  a backend may raise anything
-                failure = exc
+            failure = work.attempt()
             with suppress(RuntimeError):  # the loop was closed without the engine
                 loop.call_soon_threadsafe(self._finish, work, failure)
 
