@@ -101,14 +101,12 @@ class SocketServer:
                 ending = asyncio.ensure_future(reader.read(1))  # all that may come meanwhile
                 both: set[asyncio.Future[Any]] = {answering, ending}
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-                if not answering.done():
-                    answering.cancel()
-                    # Unasked, asyncio would log how they ended, in whatever test comes next.
-                    await asyncio.gather(*both, return_exceptions=True)
+                gone = not answering.done()
+                (answering if gone else ending).cancel()
+                await asyncio.gather(*both, return_exceptions=True)  # or asyncio logs them
+                if gone:
                     self.hung_up.set()
                     break
-                ending.cancel()
-                await asyncio.gather(ending, return_exceptions=True)
                 await answering
 
 

@@ -1,7 +1,6 @@
 """Conversations with Envoy, message by message, without gRPC."""
 
 import asyncio
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -333,7 +332,7 @@ def test_a_failure_is_logged_once_without_its_text_and_ends_the_handlers_part(
         response_body(b"ab", end=False),
         response_body(b"cd"),
     ]
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level("INFO"):
         closed = [r for replies in converse(handler, *messages) for r in replies]
     assert closed[-1].immediate_response.status.code == StatusCode.InternalServerError
     assert mutated(closed[-1].immediate_response.headers)["x-request-id"] == "envoys"
