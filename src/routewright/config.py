@@ -31,18 +31,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, not YAML (with its line) or not a mapping.
     """
-    text = _text_of(path)
+    return parse_yaml(read_text(path), source=str(path))
+
+
+def parse_yaml(text: str, *, source: str) -> dict[str, Any]:
+    """The one mapping of a YAML document; `source` says in messages where it comes from.
+
+    Raises:
+        ConfigError: not YAML (with its line) or not a mapping.
+    """
     try:
         data = load_yaml(text)
     except yaml.YAMLError as exc:
         mark = getattr(exc, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(exc, "problem", None) or str(exc).partition("\n")[0]
-        raise ConfigError(f"{path}{line}: not valid YAML: {problem}") from exc
+        raise ConfigError(f"{source}{line}: not valid YAML: {problem}") from exc
     if not isinstance(data, dict):
         found = next((n for kind, n in _KINDS.items() if isinstance(data, kind)), "a value")
         raise ConfigError(
-            f"{path}: expected settings as KEY: VALUE, found {found}; name a file of settings"
+            f"{source}: expected settings as KEY: VALUE, found {found}; name a file of settings"
         )
     return data
 
@@ -51,7 +59,12 @@ _KINDS: Mapping[type, str] = {type(None): "nothing", str: "text", list: "a list"
 """Of YAML values, in words."""
 
 
-def _text_of(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A whole file of UTF-8 text.
+
+    Raises:
+        ConfigError: it is missing, cannot be read, or is something else (with the line).
+    """
     try:
         raw = path.read_bytes()
     except FileNotFoundError as exc:

@@ -9,7 +9,6 @@ https://arxiv.org/abs/2306.04488.
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from routewright.train.modeling import MultiTaskModel
 from routewright.train.recipe import Recipe, averaged_recipes
 from routewright.train.run import NGRAMS, Run, load_model, new_model
 from routewright.train.scoring import score_answers, torch_classifier
-from routewright.train.task_data import TaskData
+from routewright.train.task_data import TaskData, with_losses_of
 from routewright.train.trainer import (
     TrainResult,
     all_rows,
@@ -117,10 +116,7 @@ def _train_one(
     recipe: Recipe, run: Run, data: Mapping[str, TaskData], console: Console
 ) -> None:
     # The rows are those of all runs, the losses its own.
-    own = {
-        name: replace(d, task=recipe.tasks[name].resolve(name, d.task.labels))
-        for name, d in data.items()
-    }
+    own = with_losses_of(recipe, data)
     with main_process_first():
         is_new = not (run.folder / "recipe.yaml").is_file()
         if is_main_process() and is_new:

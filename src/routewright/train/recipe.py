@@ -26,7 +26,14 @@ import yaml
 from pydantic import ConfigDict
 
 from routewright.calibration import parse_target
-from routewright.config import STRICT, apply_overrides, parse, read_yaml, to_plain
+from routewright.config import (
+    STRICT,
+    apply_overrides,
+    parse,
+    parse_yaml,
+    read_text,
+    to_plain,
+)
 from routewright.data.config import DataSpec
 from routewright.encoding import EncodingConfig
 from routewright.errors import ConfigError, TaskError
@@ -196,16 +203,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: anything wrong, with the dotted path of the key.
     """
-    data = read_yaml(path)
-    _refuse_empty_sections(path, overrides)
+    text = read_text(path)  # once: it may come through a pipe
+    data = parse_yaml(text, source=str(path))
+    _refuse_empty_sections(path, text, overrides)
     data["data_dir"] = str(data.get("data_dir") or ".")
     data = _with_full_paths(data, path.parent)
-    data = apply_overrides(data, [_expand(o) for o in overrides])
+    data = apply_overrides(data, [with_full_key(o) for o in overrides])
     return parse_recipe(_with_full_paths(data, Path()), source=str(path))
 
 
-def _refuse_empty_sections(path: Path, overrides: Sequence[str]) -> None:
-    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+def _refuse_empty_sections(path: Path, text: str, overrides: Sequence[str]) -> None:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
     given = (override.partition("=") for override in overrides)
     unset = (key for key, separator, value in given if separator and not value.strip())
     for key in (*_empty_keys(root), *unset):
@@ -300,7 +308,8 @@ def _with_full_paths(data: Mapping[str, Any], root: Path) -> dict[str, Any]:
     return result
 
 
-def _expand(override: str) -> str:
+def with_full_key(override: str) -> str:
+    """``KEY=VALUE`` with ``train.`` before a key that is one of its settings."""
     key, separator, value = override.partition("=")
     own = {f.name for f in fields(Recipe)}
     is_training = separator and key in SETTING_NAMES - own

@@ -1,8 +1,8 @@
 """The examples of each task of a recipe, checked before an hour is spent on them."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from routewright.data.config import DataSpec
@@ -39,6 +39,14 @@ def load_task_data(recipe: Recipe) -> dict[str, TaskData]:
         TaskError: an own task without a kind, or labels that do not fit.
     """
     return {name: _load_one(name, task, recipe) for name, task in recipe.tasks.items()}
+
+
+def with_losses_of(recipe: Recipe, data: Mapping[str, TaskData]) -> dict[str, TaskData]:
+    """`data`, read for a recipe of the same rows and labels, with the tasks of `recipe`."""
+    return {
+        name: replace(d, task=recipe.tasks[name].resolve(name, d.task.labels))
+        for name, d in data.items()
+    }
 
 
 def class_weights(task: Task, examples: Sequence[Example]) -> list[float] | None:

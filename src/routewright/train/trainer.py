@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import nn
 from transformers import (
     EarlyStoppingCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     get_scheduler,
     set_seed,
@@ -82,6 +83,7 @@ def train(
     data: Mapping[str, TaskData] | None = None,
     resume: bool = False,
     console: Console,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainResult:
     """Train as `recipe` says into `run`; the best model ends up in ``RUN/model``.
 
@@ -93,6 +95,7 @@ def train(
         data: of all tasks of `recipe`, where the caller has read it already.
         resume: go on from the last checkpoint, where there is one.
         console: shows progress.
+        callbacks: told of steps and evaluations; what they raise ends the training.
 
     Raises:
         RunError: `resume` of a run that is trained.
@@ -112,6 +115,8 @@ def train(
         _record_start(run, _description(recipe, trainer), console)
     clock = TrainingClock(run)
     trainer.add_callback(clock)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     try:
         outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:

@@ -1,5 +1,6 @@
 """What a recipe file means, wherever it is read from."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,18 @@ def test_runs_that_cannot_be_averaged_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe(averaging(tmp_path / "recipes", *runs, extra=extra))
+
+
+def test_a_recipe_from_a_pipe_is_checked_like_a_file(tmp_path: Path) -> None:
+    plain = write(tmp_path / "recipes", "minilm").read_text()
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        pipe.write(f"{plain}lora:\n")
+    try:
+        with pytest.raises(ConfigError, match="lora: needs a mapping"):
+            load_recipe(Path(f"/dev/fd/{reading}"))
+    finally:
+        os.close(reading)
 
 
 @pytest.mark.parametrize("key", ["lora", "train", "export.second_look", "tasks.intent.loss"])
