@@ -25,7 +25,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ".[train,gateway]" --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable ".[train,gateway,tune]" --group dev
 	@touch $@
 
 demo: install

@@ -276,6 +276,17 @@ def rewrite_bundle(bundle: Bundle, contents: Mapping[str, str]) -> Bundle:
     return write_bundle(bundle.path, build)
 
 
+def manifest_digest(folder: Path) -> str:
+    """SHA-256 of a bundle's manifest, which holds the hashes of all its files.
+
+    Empty if there is none; opening the bundle says so better.
+    """
+    try:
+        return _sha256(folder / MANIFEST_FILE)
+    except OSError:
+        return ""
+
+
 def _looks_like_bundle(folder: Path) -> bool:
     try:
         data = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))

@@ -16,14 +16,16 @@ from routewright.cli.main import app
 from routewright.config import read_yaml
 from routewright.gateway import outgoing, pipeline
 from routewright.gateway.settings import (
+    DriftSettings,
     Envoy,
     GatewaySettings,
     HttpUpstream,
     Listen,
     Reload,
+    Review,
     parse_gateway,
 )
-from routewright.gateway.telemetry import ENGINE_METRICS, METRICS
+from routewright.gateway.telemetry import DRIFT_METRICS, ENGINE_METRICS, METRICS
 from routewright.runtime.batcher import BatcherConfig
 
 ROOT = Path(__file__).parents[2]
@@ -204,14 +206,16 @@ def not_in_page(names: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "section", [GatewaySettings, HttpUpstream, Envoy, Reload, BatcherConfig]
+    "section",
+    [GatewaySettings, HttpUpstream, Envoy, Reload, Review, DriftSettings, BatcherConfig],
 )
 def test_the_page_names_every_setting(section: type[Any]) -> None:
     assert not_in_page([field.name for field in fields(section)]) == []
 
 
 def test_the_page_names_every_metric() -> None:
-    assert not_in_page([*(spec.name for spec in METRICS), *ENGINE_METRICS]) == []
+    names = [spec.name for spec in (*METRICS, *DRIFT_METRICS)]
+    assert not_in_page([*names, *ENGINE_METRICS]) == []
 
 
 @pytest.mark.parametrize("module", [outgoing, pipeline], ids=lambda m: m.__name__)

@@ -51,12 +51,19 @@ def check_files(config: Path, bundle: Path | None, console: Console) -> None:
     Raises:
         RoutewrightError: the first thing that is wrong.
     """
-    from routewright.gateway.policy_file import admin_token, open_bundle, read_policy_file
+    from routewright.gateway.drift.reference import check_reference
+    from routewright.gateway.policy_file import (
+        admin_token,
+        check_review,
+        open_bundle,
+        read_policy_file,
+    )
     from routewright.policy.settings import resolve_secrets
 
     file = read_policy_file(config, bundle)
     resolve_secrets(file.policy, os.environ, source=str(config))
     admin_token(file, os.environ)
+    check_review(file)
     warnings, classifier = list(file.warnings), None
     if file.bundle is None and file.policy.bundle is None and not is_installed(DEFAULT):
         warnings.append(
@@ -65,6 +72,7 @@ def check_files(config: Path, bundle: Path | None, console: Console) -> None:
         )
     else:
         classifier, more = open_bundle(file)
+        check_reference(file, classifier)
         warnings += more
     console.print(_table(file, classifier))
     for warning in warnings:

@@ -23,11 +23,13 @@ from routewright.cli import (
     evaluate,
     export,
     import_config,
+    relabel,
     replay,
     reproduce,
     route,
     serve,
     train,
+    tune,
 )
 from routewright.errors import ConfigError, RoutewrightError
 
@@ -67,6 +69,7 @@ def _options(
 app.add_typer(data.app, name="data")
 app.command()(classify.classify)
 app.command()(train.train)
+app.command()(tune.tune)
 app.command()(evaluate.evaluate)
 app.command()(compare.compare)
 app.command()(calibrate.calibrate)
@@ -76,6 +79,7 @@ app.command()(reproduce.reproduce)
 app.command()(route.route)
 app.command()(replay.replay)
 app.command()(serve.serve)
+app.command()(relabel.relabel)
 app.command()(check.check)
 app.command("envoy-config")(envoy_config.envoy_config)
 app.command("import-config")(import_config.import_config)

@@ -3,14 +3,12 @@
 Nothing here is half done: a deployment is whole, or there is an error of one line.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from routewright.bundle import MANIFEST_FILE, Bundle
+from routewright.bundle import MANIFEST_FILE, Bundle, manifest_digest
 from routewright.config import to_plain
 from routewright.gateway.engine import Deployment
 from routewright.gateway.policy_file import (
@@ -34,8 +32,6 @@ class Loaded:
 
     file: PolicyFile
     deployment: Deployment
-    manifest_sha256: str
-    """Of the bundle's manifest, which holds the hashes of all its files."""
     manifest_signature: Signature | None
     """From just before the manifest was read."""
     num_threads: int | None
@@ -45,7 +41,7 @@ class Loaded:
     def changes_since(self, before: "Loaded") -> tuple[Part, ...]:
         """Which parts are others than `before`."""
         found: list[Part] = []
-        if self.manifest_sha256 != before.manifest_sha256:
+        if self.deployment.manifest_sha256 != before.deployment.manifest_sha256:
             found.append("bundle")
         keys, keys_before = self.deployment.api_keys, before.deployment.api_keys
         if self.file.policy != before.file.policy or keys != keys_before:
@@ -104,8 +100,8 @@ def load_deployment(
     )
     folder = file.required_bundle()
     signature = signature_of(folder / MANIFEST_FILE)
-    digest = _digest(folder / MANIFEST_FILE)
-    if before is not None and before.manifest_sha256 == digest:
+    digest = manifest_digest(folder)
+    if before is not None and before.deployment.manifest_sha256 == digest:
         Bundle.open(folder)
         classifier = before.deployment.classifier
     else:
@@ -115,13 +111,13 @@ def load_deployment(
         policy=file.policy,
         classifier=classifier,
         bundle=folder,
+        manifest_sha256=digest,
         api_keys=api_keys,
         tools=_tools(file, classifier, before),
     )
     return Loaded(
         file=file,
         deployment=deployment,
-        manifest_sha256=digest,
         manifest_signature=signature,
         num_threads=num_threads,
         warnings=warnings,
@@ -144,14 +140,6 @@ def _tools(file: PolicyFile, classifier: Classifier, before: Loaded | None) -> T
     return ToolIndex.build(
         catalogue, lambda texts: [raw.embedding for raw in classifier.raw(texts)]
     )
-
-
-def _digest(manifest: Path) -> str:
-    """Empty if there is no such file; opening the bundle says so better."""
-    try:
-        return hashlib.sha256(manifest.read_bytes()).hexdigest()
-    except OSError:
-        return ""
 
 
 def _differences(before: Any, now: Any, key: str) -> Iterator[str]:

@@ -29,6 +29,8 @@ class Deployment:
     classifier: Classifier
     bundle: Path
     """The folder that `classifier` was opened from."""
+    manifest_sha256: str = ""
+    """Of the bundle's manifest, which holds the hashes of all its files."""
     api_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     """For the servers of the models, by name of the model."""
     tools: ToolIndex = field(default_factory=ToolIndex)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from routewright.config import key_hint, read_yaml
 from routewright.errors import ConfigError
+from routewright.gateway.review_files import check_folder
 from routewright.gateway.settings import GatewaySettings, parse_gateway
 from routewright.policy.checks import check_labels, check_policy
 from routewright.policy.settings import (
@@ -125,7 +126,29 @@ def check_against(file: PolicyFile, classifier: Classifier) -> list[str]:
         ConfigError: a task or label that the bundle does not have.
     """
     tasks = {name: head.task for name, head in classifier.heads.items()}
-    return check_labels(file.policy, tasks, source=str(file.path))
+    warnings = check_labels(file.policy, tasks, source=str(file.path))
+    if file.settings.review is not None and file.policy.tasks.pii not in tasks:
+        warnings.append(
+            f"gateway.review: the bundle has no task {file.policy.tasks.pii}, so personal data "
+            "cannot be taken out of a text, and none is kept"
+        )
+    return warnings
+
+
+def review_folder(file: PolicyFile) -> Path | None:
+    """Where texts are kept for people to label; None if none are."""
+    review = file.settings.review
+    return None if review is None else file.path.parent / review.folder
+
+
+def check_review(file: PolicyFile) -> None:
+    """Check the folder of texts to be labelled, without making it.
+
+    Raises:
+        ConfigError: it cannot be written to, or others may look into it.
+    """
+    if (folder := review_folder(file)) is not None:
+        check_folder(folder, str(file.path))
 
 
 def admin_token(file: PolicyFile, environment: Mapping[str, str]) -> str | None:

@@ -23,6 +23,7 @@ from routewright.gateway.api import (
     oversized_answer,
 )
 from routewright.gateway.deploying import Loaded, load_deployment
+from routewright.gateway.drift.watcher import Drift
 from routewright.gateway.engine import Engine
 from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
 from routewright.gateway.http import HttpDoor
@@ -32,6 +33,7 @@ from routewright.gateway.observation import counting, logging_requests
 from routewright.gateway.pipeline import Pipeline
 from routewright.gateway.policy_file import PolicyFile, admin_token
 from routewright.gateway.reload import Reloader
+from routewright.gateway.review import review_queue
 from routewright.gateway.settings import Listen
 from routewright.gateway.telemetry import Telemetry
 from routewright.gateway.threads import ThreadChoice, choose_threads, workers_for
@@ -74,11 +76,16 @@ class Gateway:
         settings = replace(settings, batching=batching)
         self.engine = Engine(loaded.deployment, settings, self.telemetry)
         self.reloader = Reloader(self.engine, loaded, formatter)
+        self._drift = Drift.of(loaded.file, lambda: self.engine.deployment)
+        if self._drift is not None:
+            self.telemetry.watch_drift(self._drift.samples)
         self._tracing = start_tracing(os.environ, self.telemetry)
         traced = () if self._tracing is None else (self._tracing.observe,)
         observers = (counting(self.telemetry), logging_requests, *traced)
         begin = None if self._tracing is None else self._tracing.begin
-        self._pipeline = Pipeline(self.engine, observers, begin)
+        self._review = review_queue(loaded.file, self.telemetry)
+        watchers = tuple(w for w in (self._review, self._drift) if w is not None)
+        self._pipeline = Pipeline(self.engine, observers, begin, watchers)
         self._ext_proc: ExtProcServer | None = None
         self._doors = self._new_doors(admin_token(loaded.file, os.environ))
         self._open: list[str] = []
@@ -88,10 +95,13 @@ class Gateway:
         """Open the doors, warm up, take requests; gives ``host:port`` by door.
 
         Raises:
-            ConfigError: an address cannot be listened on; nothing is left running.
+            ConfigError: an address cannot be listened on, or a folder not written to; nothing
+                is left running.
         """
         addresses = {}
         try:
+            if self._review is not None:
+                self._review.open()
             for name, door in self._doors.items():
                 addresses[name] = f"{door.listen.host}:{await door.start()}"
                 self._open.append(name)
@@ -127,6 +137,10 @@ class Gateway:
             await self._doors["metrics"].stop(0.0)
         self._open.clear()
         await self.engine.close()
+        if self._drift is not None:
+            await asyncio.to_thread(self._drift.close)
+        if self._review is not None:
+            await asyncio.to_thread(self._review.close)
         if self._tracing is not None:
             await asyncio.to_thread(self._tracing.close)
 

@@ -20,6 +20,11 @@ _VARIABLE = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)\}$")
 
 _LARGEST_BODY = 512 * 1024 * 1024
 """A message from Envoy has to fit the window of an HTTP/2 stream."""
+_SHORTEST_WINDOW = 500
+"""With fewer requests chance alone comes near what is taken for drift."""
+_LARGEST_CELL = 32_000
+"""Characters; a spreadsheet cuts off what is beyond 32,767."""
+ReviewReason = Literal["abstained", "blocked", "would_block", "near_threshold"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +152,62 @@ class Reload:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Review:
+    """Which texts are kept, with personal data taken out, for a person to label."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    folder: str
+    """Beside the policy file unless absolute; made for the gateway's user alone."""
+    random: float = 0.0
+    """Share of all requests, in [0, 1], that are kept whatever the model says."""
+    reasons: tuple[ReviewReason, ...] = (
+        "abstained", "blocked", "would_block", "near_threshold"
+    )  # fmt: skip
+    """Why else a text is kept: a task that the policy asks was below its threshold; the
+    jailbreak guard blocked, or would have; its score is near its threshold."""
+    max_characters: int = 4000
+    """Longer texts are not kept."""
+    max_rows: int = 200
+    """A day and task, and as many again drawn at random; each hour opens its share of them."""
+    keep_days: int = 30
+    """Files of earlier days are deleted."""
+
+    def __post_init__(self) -> None:
+        if not self.folder.strip():
+            raise ValueError("folder is empty; name one for the rows")
+        if not 0 <= self.random <= 1:
+            raise ValueError(f"random must be in [0, 1], got {self.random}")
+        if not self.reasons and not self.random:
+            raise ValueError("without reasons and with random: 0 nothing is kept")
+        if not 1 <= self.max_characters <= _LARGEST_CELL:
+            raise ValueError(
+                f"max_characters must be in 1..{_LARGEST_CELL}, got {self.max_characters}"
+            )
+        if min(self.max_rows, self.keep_days) < 1:
+            raise ValueError("max_rows and keep_days must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftSettings:
+    """How requests are compared with those of the day the bundle was put in place."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    window: int = 5000
+    """Requests of the reference, and of the newest ones compared with it."""
+    reference: str | None = None
+    """File that keeps the reference over a restart, written when that is complete; beside the
+    policy file unless absolute. None keeps it in memory."""
+
+    def __post_init__(self) -> None:
+        if self.window < _SHORTEST_WINDOW:
+            raise ValueError(f"window must be at least {_SHORTEST_WINDOW}, got {self.window}")
+        if self.reference is not None and not self.reference.strip():
+            raise ValueError("reference is empty; name a file, or null for none")
+
+
+@dataclass(frozen=True, kw_only=True)
 class GatewaySettings:
     """How the gateway runs; what it decides is the policy's."""
 
@@ -185,6 +246,10 @@ class GatewaySettings:
     upstream: HttpUpstream = field(default_factory=HttpUpstream)
     envoy: Envoy = field(default_factory=Envoy)
     reload: Reload = field(default_factory=Reload)
+    drift: DriftSettings | None = field(default_factory=DriftSettings)
+    """None compares nothing."""
+    review: Review | None = None
+    """None keeps no text of any request."""
 
     def __post_init__(self) -> None:
         if min(self.deadline_s, self.drain_s) <= 0:

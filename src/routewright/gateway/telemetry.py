@@ -26,7 +26,8 @@ FIXED_LABELS: Mapping[str, frozenset[str]] = {
         "classify_batch", "classify", "route", "info", "admin", "health",
     }),
     "outcome": frozenset({"forwarded", "blocked", "answered", "refused", "failed", "aborted",
-                          "done"}),
+                          "done", "kept", "duplicate", "over_limit", "unmasked", "unsuitable",
+                          "dropped"}),
     "guard": frozenset({"jailbreak", "pii"}),
     "mode": frozenset({"block", "enforce", "shadow", "off"}),
     "action": frozenset({
@@ -43,6 +44,8 @@ FIXED_LABELS: Mapping[str, frozenset[str]] = {
     }),
     "status_class": frozenset({"1xx", "2xx", "3xx", "4xx", "5xx", "none"}),
     "part": frozenset({"bundle", "policy"}),
+    "of": frozenset({"label", "confidence", "entities", "tokens"}),
+    "which": frozenset({"reference", "recent"}),
 }  # fmt: skip
 """Values that the code knows; `Vocabulary` adds those of the configuration."""
 
@@ -62,7 +65,7 @@ class Vocabulary:
             **FIXED_LABELS,
             "decision": frozenset({*self.decisions, "none"}),
             "model": frozenset({*self.models, "none"}),
-            "task": frozenset(self.tasks),
+            "task": frozenset({*self.tasks, "none"}),
             "entity_type": frozenset(self.entity_types),
         }
 
@@ -120,6 +123,10 @@ METRICS: tuple[MetricSpec, ...] = (
         "swaps_total", "counter", "New bundles and policies put in place or refused.",
         ("part", "outcome"),
     ),
+    MetricSpec(
+        "review_rows_total", "counter", "Rows for people to label, and those not kept.",
+        ("task", "outcome"),
+    ),
     MetricSpec("ready", "gauge", "1 when requests are taken, else 0."),
 )  # fmt: skip
 
@@ -134,6 +141,19 @@ ENGINE_METRICS: Mapping[str, tuple[Literal["counter", "gauge"], str]] = {
     "queued_tokens": ("gauge", "Tokens waiting for a batch."),
 }
 """Read from the engine when asked for; ``routewright_engine_`` comes before the name."""
+
+DRIFT_METRICS: tuple[MetricSpec, ...] = (
+    MetricSpec(
+        "drift_psi", "gauge",
+        "Population stability index of the newest requests against the reference.",
+        ("task", "of"),
+    ),
+    MetricSpec("drift_requests", "gauge", "Requests that are compared.", ("which",)),
+)  # fmt: skip
+"""Worked out when asked for."""
+
+Samples = Mapping[str, Iterable[tuple[tuple[str, ...], float]]]
+"""By name of the metric: values of its labels, and its value with these."""
 
 BUCKETS_S = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -197,6 +217,10 @@ class Telemetry:
         """Ask `read` for values named as in `ENGINE_METRICS` at every scrape."""
         self.registry.register(_EngineCollector(read))
 
+    def watch_drift(self, read: Callable[[], Samples]) -> None:
+        """Ask `read` for values of `DRIFT_METRICS` at every scrape."""
+        self.registry.register(_DriftCollector(read, self.known))
+
     def render(self) -> bytes:
         """All metrics in Prometheus' text format; its content type is `CONTENT_TYPE`."""
         return generate_latest(_WithoutCreated(self.registry))
@@ -241,3 +265,24 @@ class _EngineCollector(Collector):
         for name, (kind, text) in ENGINE_METRICS.items():
             family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
             yield family(f"{PREFIX}engine_{name}", text, value=values[name])
+
+
+class _DriftCollector(Collector):
+    """Turns what drift was worked out into metrics."""
+
+    def __init__(self, read: Callable[[], Samples], known: Callable[[str, str], str]) -> None:
+        self._read = read
+        self._known = known
+
+    def describe(self) -> Iterable[Metric]:
+        """No values: they are not there yet when this is registered."""
+        return [GaugeMetricFamily(PREFIX + spec.name, spec.help) for spec in DRIFT_METRICS]
+
+    def collect(self) -> Iterator[Metric]:
+        samples = self._read()
+        for spec in DRIFT_METRICS:
+            family = GaugeMetricFamily(PREFIX + spec.name, spec.help, labels=spec.labels)
+            for values, value in samples[spec.name]:
+                labels = zip(spec.labels, values, strict=True)
+                family.add_metric([self._known(*label) for label in labels], value)
+            yield family

@@ -25,6 +25,7 @@ from routewright.gateway.guarded import GuardedHandler, OnError
 from routewright.gateway.logs import ID_FIELDS, NUMBER_FIELDS, JsonFormatter
 from routewright.gateway.observation import RequestRecord, logging_requests
 from routewright.gateway.telemetry import (
+    DRIFT_METRICS,
     ENGINE_METRICS,
     FIXED_LABELS,
     METRICS,
@@ -68,8 +69,9 @@ def test_the_metrics_are_the_closed_list_in_seconds() -> None:
     telemetry = Telemetry(VOCABULARY)
     use_everything(telemetry, "none")
     telemetry.watch_engine(lambda: dict.fromkeys(ENGINE_METRICS, 2.0))
+    telemetry.watch_drift(lambda: {spec.name: [] for spec in DRIFT_METRICS})
     families = {f.name for f in text_string_to_metric_families(telemetry.render().decode())}
-    expected = {f"routewright_{spec.name}" for spec in METRICS}
+    expected = {f"routewright_{spec.name}" for spec in (*METRICS, *DRIFT_METRICS)}
     expected |= {f"routewright_engine_{name}" for name in ENGINE_METRICS}
     assert families == {name.removesuffix("_total") for name in expected}
     assert not [name for name in families if re.search("(_ms|milli)", name)]
@@ -77,7 +79,8 @@ def test_the_metrics_are_the_closed_list_in_seconds() -> None:
 
 def test_every_label_has_a_closed_set() -> None:
     labels = VOCABULARY.labels()
-    assert {label for spec in METRICS for label in spec.labels} <= set(labels)
+    named = {label for spec in (*METRICS, *DRIFT_METRICS) for label in spec.labels}
+    assert named <= set(labels)
     assert set(FIXED_LABELS) < set(labels)
 
 
@@ -97,6 +100,20 @@ def test_the_engine_is_read_when_asked() -> None:
     telemetry.watch_engine(lambda: values)
     values["queued_tokens"] = 7
     assert b"routewright_engine_queued_tokens 7.0" in telemetry.render()
+
+
+def test_drift_is_read_when_asked_and_only_names_of_the_closed_sets_are_told() -> None:
+    samples: dict[str, list[tuple[tuple[str, ...], float]]] = {
+        "drift_psi": [(("jailbreak", "label"), 0.5)],
+        "drift_requests": [],
+    }
+    telemetry = Telemetry(VOCABULARY)
+    telemetry.watch_drift(lambda: samples)
+    assert b'routewright_drift_psi{of="label",task="jailbreak"} 0.5' in telemetry.render()
+    samples["drift_psi"] = [((CANARY, CANARY), 0.25)]
+    text = telemetry.render().decode()
+    assert 'routewright_drift_psi{of="other",task="other"} 0.25' in text
+    assert "canary" not in text
 
 
 @pytest.mark.parametrize(

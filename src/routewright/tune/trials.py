@@ -1,0 +1,383 @@
+"""Trials of a recipe one after the other; the best is kept, and an interrupted search goes on.
+
+    DIR/search.json   the recipe and what is varied
+    DIR/journal.log   every trial, as Optuna writes it
+    DIR/trials/007/   the run of a trial; only that of the best keeps its model
+    DIR/best.yaml     the recipe with the values of the best, for `routewright train`
+
+Values are proposed by a tree of Parzen estimators (Bergstra et al. 2011, "Algorithms for
+hyper-parameter optimization"); a trial below the median of those before it at the same epoch is
+stopped (Golovin et al. 2017, "Google Vizier", section 3.2.2).
+"""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+import torch
+import yaml
+from optuna.distributions import BaseDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from routewright.config import apply_overrides, read_yaml, to_plain, write_text
+from routewright.errors import ConfigError, RoutewrightError, RunError
+from routewright.train.recipe import Recipe, load_recipe, parse_recipe
+from routewright.train.run import Run
+from routewright.train.settings import OWN_NAMES
+from routewright.train.task_data import TaskData, load_task_data, with_losses_of
+from routewright.train.trainer import check_settings, settings_for, train
+from routewright.tune.space import DEFAULT_SPACE, ends, inside, parse_space
+
+_RUN = "run"
+"""Attribute of a trial: the name of its folder, which a trial begun again takes over."""
+_STARTUP_TRIALS = 5
+"""Drawn at random, and never stopped early, before the others are judged by them."""
+_MOST_FAILURES = 3
+_COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
+_WORDS: Mapping[TrialState, Literal["trained", "stopped"]] = {
+    TrialState.COMPLETE: "trained",
+    TrialState.PRUNED: "stopped",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPlan:
+    """What to search, and for how long."""
+
+    recipe: Path
+    folder: Path
+    """Of the search; one of the same recipe and ranges goes on."""
+    overrides: Sequence[str] = ()
+    """``KEY=VALUE``, as for `load_recipe`."""
+    ranges: Sequence[str] = ()
+    """See `parse_space`; none given: `DEFAULT_SPACE`."""
+    num_trials: int = 20
+    """Trials in all, those of earlier calls and those stopped early counted."""
+    timeout_s: float | None = None
+    """No trial begins so many seconds after the start; None has no limit."""
+    seed: int = 0
+    """Of the values proposed; runs take that of the recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """One trial that has ended."""
+
+    name: str
+    """Of its folder."""
+    values: Mapping[str, Any]
+    """By dotted key of the recipe."""
+    state: Literal["trained", "stopped"]
+    """`stopped` early, as it fell behind."""
+    score: float | None
+    """Mean F1 over the tasks on validation data, in [0, 1]; of a stopped one the last."""
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What a search has found so far."""
+
+    folder: Path
+    trials: tuple[TrialResult, ...]
+    """The best first."""
+
+    @property
+    def best(self) -> TrialResult | None:
+        """The best that was trained to its end."""
+        return next((t for t in self.trials if t.state == "trained"), None)
+
+    @property
+    def best_recipe(self) -> Path:
+        """Where the recipe with the values of the best stands."""
+        return self.folder / "best.yaml"
+
+
+def search(plan: SearchPlan, *, console: Console) -> Search:
+    """Train up to `plan.num_trials` trials and keep the best.
+
+    Raises:
+        ConfigError: a range or the recipe cannot be used, or the folder is of another search.
+        RoutewrightError: anything wrong with the data, or with the values of a trial.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("a search runs in one process; start it without torchrun")
+    started = time.monotonic()
+    space = parse_space(plan.ranges or DEFAULT_SPACE)
+    recipe = _searchable(plan, space)
+    content = {"recipe": to_plain(recipe), "vary": list(plan.ranges or DEFAULT_SPACE)}
+    _check_folder(plan.folder, content)
+    data = load_task_data(recipe)
+    _check_ends(recipe, space, data, plan.folder)
+    write_text(plan.folder / "search.json", json.dumps(content, indent=2) + "\n")
+    study = _open_study(plan)
+    trials = _Trials(plan.folder, recipe, data, study, console)
+    trials.take_over_interrupted()
+    if not study.trials:
+        # So the search never ends below the recipe as it is.
+        study.enqueue_trial(inside(_own_values(recipe, data, space), space))
+    note = f"search {plan.folder}; if interrupted, the same command goes on"
+    console.print(note, soft_wrap=True, markup=False, highlight=False)
+    while (num_done := trials.num_done) < plan.num_trials:
+        if plan.timeout_s is not None and time.monotonic() - started >= plan.timeout_s:
+            break
+        trials.run_one(space, f"trial {num_done + 1} of {plan.num_trials}")
+    return trials.found()
+
+
+class _Trials:
+    """The trials of one search and their folders."""
+
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        data: Mapping[str, TaskData],
+        study: optuna.Study,
+        console: Console,
+    ) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.data = data
+        self.study = study
+        self.console = console
+
+    @property
+    def num_done(self) -> int:
+        return len(self.study.get_trials(deepcopy=False, states=_COUNTED))
+
+    def take_over_interrupted(self) -> None:
+        """Let the next trials be those that a killed process left, in the same folders."""
+        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            self.study.enqueue_trial(trial.params, {_RUN: _name(trial)})
+
+    def run_one(self, space: Mapping[str, BaseDistribution], title: str) -> None:
+        trial = self.study.ask(dict(space))
+        name = trial.user_attrs.get(_RUN, _name(trial))
+        trial.set_user_attr(_RUN, name)
+        run = Run(self.folder / "trials" / name)
+        self._say(f"{title}: {shown(trial.params)}")
+        try:
+            score = self._train(trial, run)
+        except optuna.TrialPruned:
+            self.study.tell(trial, state=TrialState.PRUNED)
+            self._say("stopped: behind the median of the trials before it")
+        except torch.OutOfMemoryError:
+            self.study.tell(trial, state=TrialState.FAIL)
+            self._give_up_after_failures()
+            self._say("failed: out of memory; another trial takes its place")
+        except RoutewrightError:
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
+        else:
+            self.study.tell(trial, score)
+            self._say(f"mean F1 {score:.4f}, best so far {self.study.best_value:.4f}")
+        self._tidy(run)
+
+    def found(self) -> Search:
+        """All that have ended, trained before stopped, the best first."""
+        done = [_result(t) for t in self.study.get_trials(states=_COUNTED)]
+        done.sort(key=lambda t: (t.state != "trained", -(t.score or 0.0)))
+        return Search(folder=self.folder, trials=tuple(done))
+
+    def _train(self, trial: optuna.Trial, run: Run) -> float:
+        recipe = _with_values(self.recipe, trial.params, str(self.folder))
+        recorded = run.recorded()
+        if recorded.get("status") != "trained":
+            is_new = not (run.folder / "recipe.yaml").is_file()
+            if is_new:
+                Run.create(run.folder, recipe)
+            data = with_losses_of(recipe, self.data)
+            callbacks = [_Report(trial)]
+            train(
+                recipe, run, data=data, resume=not is_new, console=self.console,
+                callbacks=callbacks,
+            )  # fmt: skip
+            recorded = run.recorded()
+        score = recorded.get("best_f1")
+        if score is None or not math.isfinite(score):
+            raise RunError("the run was not evaluated; leave eval_strategy out of the recipe")
+        return float(score)
+
+    def _tidy(self, run: Run) -> None:
+        """Delete what is large, and write down the best."""
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        best = self.found().best
+        if best is None:
+            return
+        for folder in (self.folder / "trials").glob("*/model"):
+            if folder.parent.name != best.name:
+                shutil.rmtree(folder, ignore_errors=True)
+        plain = apply_overrides(to_plain(self.recipe), _overrides(best.values))
+        text = yaml.safe_dump(plain, sort_keys=False)
+        score = f"mean F1 on validation {best.score:.4f}"
+        head = f"# Trial {best.name} of {self.folder.name}: {score}\n"
+        write_text(self.folder / "best.yaml", head + text)
+
+    def _give_up_after_failures(self) -> None:
+        last = self.study.get_trials(deepcopy=False)[-_MOST_FAILURES:]
+        if len(last) == _MOST_FAILURES and all(t.state is TrialState.FAIL for t in last):
+            raise RunError(
+                f"{_MOST_FAILURES} trials in a row ran out of memory; vary smaller batches, or "
+                "set activation_checkpointing=true"
+            )
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+class _Report(TrainerCallback):
+    """Tells the study of every evaluation, and stops a trial that falls behind."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        self.trial = trial
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Compared are trials after as many tenths of an epoch."""
+        if metrics is None or state.global_step >= state.max_steps:
+            return
+        self.trial.report(metrics["eval_f1"], round((state.epoch or 0.0) * 10))
+        if self.trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def shown(values: Mapping[str, Any]) -> str:
+    """Values as one line, without the prefix that most of them share."""
+    given = ((key.removeprefix("train."), value) for key, value in values.items())
+    return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in given)
+
+
+def _searchable(plan: SearchPlan, space: Mapping[str, BaseDistribution]) -> Recipe:
+    recipe = load_recipe(plan.recipe, list(plan.overrides))
+    if recipe.average:
+        raise ConfigError(
+            f"{plan.recipe}: average: a search trains single runs; leave it out (--set "
+            "average=[]) and put it back into the recipe of the best"
+        )
+    if recipe.lora is None and any(key.startswith("lora.") for key in space):
+        raise ConfigError(f"{plan.recipe}: has no adapters to vary; add `lora: {{}}`")
+    for key in space:
+        kind, _, name = key.partition(".")
+        task = name.partition(".")[0]
+        if kind == "tasks" and task not in recipe.tasks:
+            known = ", ".join(recipe.tasks)
+            raise ConfigError(f"--vary {key}: the recipe has no task {task}; tasks: {known}")
+    return recipe
+
+
+def _check_folder(folder: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a folder that is neither new nor of the same search."""
+    path = folder / "search.json"
+    if path.is_file():
+        before = read_yaml(path)
+        known = before.get("recipe") or {}
+        changed = sorted(k for k, v in content["recipe"].items() if known.get(k) != v)
+        changed += ["--vary"] if before.get("vary") != content["vary"] else []
+        if changed:
+            raise ConfigError(
+                f"{folder}: is a search of something else ({', '.join(changed)} differs); "
+                "give what it was started with, or another --out"
+            )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RunError(f"{folder}: already has content; choose another --out")
+
+
+def _open_study(plan: SearchPlan) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(plan.folder / "journal.log")))
+    study = optuna.create_study(
+        storage=storage,
+        study_name="search",
+        direction="maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS),
+        load_if_exists=True,
+    )
+    # Otherwise a search that goes on would draw again what it drew at its beginning.
+    seed = plan.seed + len(study.trials)
+    study.sampler = optuna.samplers.TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=seed)
+    return study
+
+
+def _check_ends(
+    recipe: Recipe,
+    space: Mapping[str, BaseDistribution],
+    data: Mapping[str, TaskData],
+    folder: Path,
+) -> None:
+    """Refuse before the first trial what a later one would stumble over."""
+    for key, distribution in space.items():
+        for value in ends(distribution):
+            try:
+                with_value = _with_values(recipe, {key: value}, f"--vary {key}")
+                check_settings(with_value, Run(folder / "trials" / "000"), data)
+            except ConfigError as exc:
+                raise ConfigError(f"{key}={value}: {exc}") from exc
+    if settings_for(recipe, data).arguments.get("eval_strategy") == "no":
+        raise ConfigError(
+            "train.eval_strategy: a search compares runs by validation data; leave it out"
+        )
+
+
+def _own_values(
+    recipe: Recipe, data: Mapping[str, TaskData], space: Mapping[str, BaseDistribution]
+) -> dict[str, Any]:
+    """What `recipe` itself says of the keys of `space`, defaults included where known."""
+    settings = settings_for(recipe, data)
+    own = {name: getattr(settings, name) for name in OWN_NAMES}
+    plain = to_plain(recipe)
+    plain["train"] = {**own, **settings.arguments}
+    plain["tasks"] = {name: to_plain(d.task) for name, d in data.items()}
+    found = {}
+    for key in space:
+        node: Any = plain
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        found[key] = node
+    return found
+
+
+def _with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
+    """The recipe of a trial; n-grams, which need the finished encoder, are for the best."""
+    plain = to_plain(replace(recipe, model=replace(recipe.model, ngrams=None)))
+    return parse_recipe(apply_overrides(plain, _overrides(values)), source=source)
+
+
+def _overrides(values: Mapping[str, Any]) -> list[str]:
+    # JSON is YAML, and quotes what YAML would read otherwise.
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def _name(trial: optuna.Trial | FrozenTrial) -> str:
+    name: str = trial.user_attrs.get(_RUN, f"{trial.number:03d}")
+    return name
+
+
+def _result(trial: FrozenTrial) -> TrialResult:
+    reported = trial.intermediate_values
+    last = reported[max(reported)] if reported else None
+    return TrialResult(
+        name=_name(trial),
+        values=trial.params,
+        state=_WORDS[trial.state],
+        score=trial.value if trial.state is TrialState.COMPLETE else last,
+        duration_s=trial.duration.total_seconds() if trial.duration else 0.0,
+    )
