@@ -23,7 +23,7 @@ class HeldBackend:
         self.open = threading.Event()
         self.entered = threading.Event()
         self.shapes: list[tuple[int, ...]] = []
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.threads: list[int] = []
         """Of each pass, the thread it ran on."""
 

@@ -6,6 +6,7 @@
     |  '- LeakError               leak           training and test data share texts
     |- TaskError                  task           a task or a label that does not exist
     |- RunError                   run            a training run cannot be read or resumed
+    |  '- DivergedError            diverged       its loss is no number any more
     |- BackboneError              backbone       pretrained weights cannot be loaded
     |- BundleError                bundle         a bundle cannot be read or written
     |  |- IntegrityError          integrity      a file differs from its recorded hash
@@ -74,6 +75,12 @@ class RunError(RoutewrightError):
     """A training run cannot be read, written or resumed."""
 
     code = "run"
+
+
+class DivergedError(RunError):
+    """The loss of a training is no number any more, nor are its weights."""
+
+    code = "diverged"
 
 
 class BackboneError(RoutewrightError):

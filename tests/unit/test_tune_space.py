@@ -1,5 +1,6 @@
 """What a search may vary, read from the command line."""
 
+import json
 import re
 
 import pytest
@@ -8,6 +9,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from transformers import SchedulerType
 
 from routewright.errors import ConfigError
 from routewright.tune.space import DEFAULT_SPACE, ends, inside, parse_space
@@ -93,3 +95,12 @@ def test_only_values_that_the_space_could_give_start_the_search() -> None:
         ((None, True, None), ()),
     ]:
         assert inside(dict(zip(keys, values, strict=True)), space).keys() == set(expected)
+
+
+def test_a_setting_that_is_a_member_of_an_enumeration_starts_the_search_by_its_name() -> None:
+    first = inside(
+        {"train.lr_scheduler_type": SchedulerType.COSINE},
+        parse_space(["lr_scheduler_type=linear,cosine"]),
+    )
+    assert json.dumps(first) == '{"train.lr_scheduler_type": "cosine"}'
+    assert type(first["train.lr_scheduler_type"]) is str

@@ -152,6 +152,8 @@ def _ask(console: Console, waiting: "Waiting", labels: "LabelSet") -> int | str:
         except EOFError:
             console.print()
             return _QUIT
+        except UnicodeDecodeError:  # of a terminal that is not set to UTF-8
+            given = "\ufffd"
         if given in {_QUIT, _SKIP}:
             return given
         if not given and offer:

@@ -25,6 +25,7 @@ from routewright.labels import LabelSet
 
 _KEPT_COLUMNS = ("task", "predicted", "confidence", "reason", "bundle", "date")
 """Beside text and label, so that rows can be filtered by them."""
+_RANDOM = "random"
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
 """What a spreadsheet would calculate, or fetch from afar: these texts are strangers'."""
 
@@ -48,10 +49,13 @@ def waiting_texts(
 ) -> list[Waiting]:
     """Different texts of a task, those of the oldest day first, as they are deleted first.
 
+    A text that was also drawn at random counts as one of these: without such texts, which are
+    the hard ones, they would be no fair sample.
+
     Args:
         folder: of the gateway.
         task: whose rows are wanted.
-        reason: for which rows were kept; None takes all.
+        reason: for which texts were kept; None takes all.
         warn: hears of rows that cannot be read, which are left out.
 
     Raises:
@@ -69,16 +73,18 @@ def waiting_texts(
     texts: dict[str, Waiting] = {}
     for path in files[task]:
         for line, row in read_rows(path, lambda error: warn(f"left out: {error}")):
-            if reason is not None and row.get("reason") != reason:
-                continue
             try:
                 text = text_of(row, "text")
             except DataError as exc:
                 warn(f"left out: {at_row(str(exc), path, line)}")
                 continue
             columns = {name: row[name] for name in _KEPT_COLUMNS if name in row}
-            texts.setdefault(normalise(text), Waiting(text, columns))
-    return list(texts.values())
+            name = normalise(text)
+            if name not in texts or row.get("reason") == _RANDOM:
+                texts[name] = Waiting(text, columns)
+    if reason is None:
+        return list(texts.values())
+    return [waiting for waiting in texts.values() if waiting.columns.get("reason") == reason]
 
 
 class Labelled:

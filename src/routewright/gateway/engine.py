@@ -7,7 +7,7 @@ and keeps it to its end, so a swap in the middle changes nothing about it.
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -63,6 +63,7 @@ class Engine:
         self.conversations = Conversations(ttl_s=deployment.policy.conversation.session_ttl_s)
         self._deployment = deployment
         self._memory = _Memory(settings.remembered_texts)
+        self._followers: list[Callable[[Deployment], None]] = []
         telemetry.extend(deployment.vocabulary())
         telemetry.watch_engine(self._counters)
 
@@ -79,6 +80,12 @@ class Engine:
             self._memory = _Memory(self.settings.remembered_texts)
         self.conversations.ttl_s = deployment.policy.conversation.session_ttl_s
         self._deployment = deployment
+        for follow in self._followers:
+            follow(deployment)
+
+    def follow_swaps(self, follow: Callable[[Deployment], None]) -> None:
+        """Tell `follow`, at every swap, what requests arriving from then on are served by."""
+        self._followers.append(follow)
 
     async def classify(
         self,

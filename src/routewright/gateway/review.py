@@ -15,7 +15,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from routewright.gateway.policy_file import PolicyFile, review_folder
@@ -164,14 +164,16 @@ class ReviewQueue:
             self._keep(waiting)
 
     def _begin_day(self, day: date) -> None:
-        """Count what the day has from before a restart; let go of days long gone."""
+        """Let go of days long gone; count what the day has from before a restart."""
         if day == self._day:
             return
         counts: Counter[_Kind] = Counter()
+        # Not by timedelta: there may be more days to keep than the calendar has.
+        oldest = date.fromordinal(max(1, day.toordinal() - self._settings.keep_days))
         try:
+            remove_before(self._folder, oldest)
             counts = _rows_of(self._folder, day)
-            remove_before(self._folder, day - timedelta(days=self._settings.keep_days))
-        except (OSError, OverflowError) as exc:  # Overflow: more days than the calendar has
+        except OSError as exc:
             logger.warning("review folder cannot be looked through error=%s", type(exc))
         self._counts, self._day = counts, day
 

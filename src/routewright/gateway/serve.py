@@ -76,8 +76,9 @@ class Gateway:
         settings = replace(settings, batching=batching)
         self.engine = Engine(loaded.deployment, settings, self.telemetry)
         self.reloader = Reloader(self.engine, loaded, formatter)
-        self._drift = Drift.of(loaded.file, lambda: self.engine.deployment)
+        self._drift = Drift.of(loaded.file, loaded.deployment)
         if self._drift is not None:
+            self.engine.follow_swaps(self._drift.swap)
             self.telemetry.watch_drift(self._drift.samples)
         self._tracing = start_tracing(os.environ, self.telemetry)
         traced = () if self._tracing is None else (self._tracing.observe,)

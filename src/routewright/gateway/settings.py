@@ -176,6 +176,8 @@ class Review:
     def __post_init__(self) -> None:
         if not self.folder.strip():
             raise ValueError("folder is empty; name one for the rows")
+        if "\0" in self.folder:
+            raise ValueError("folder has a null character, which no path can have")
         if not 0 <= self.random <= 1:
             raise ValueError(f"random must be in [0, 1], got {self.random}")
         if not self.reasons and not self.random:
@@ -205,6 +207,8 @@ class DriftSettings:
             raise ValueError(f"window must be at least {_SHORTEST_WINDOW}, got {self.window}")
         if self.reference is not None and not self.reference.strip():
             raise ValueError("reference is empty; name a file, or null for none")
+        if self.reference is not None and "\0" in self.reference:
+            raise ValueError("reference has a null character, which no path can have")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,7 +120,7 @@ class Batcher:
         self._busy_until = 0.0
         """When the last batch was done, and as long again as it took."""
         self._lone_s_per_token: float | None = None
-        """Measured on the last pass of one window alone."""
+        """Measured on the last pass of one window alone, of the classifier of now."""
         self._scheduled = False
         self._workers = Workers(self._num_workers, self._finish)
 
@@ -190,6 +190,7 @@ class Batcher:
         Texts already taken in are answered by the classifier that tokenised them.
         """
         before, self._classifier = self._classifier, classifier
+        self._lone_s_per_token = None  # the new one may take ten times as long
         return before
 
     async def close(self, *, drain_s: float = 30.0) -> None:
@@ -273,7 +274,9 @@ class Batcher:
         rate, limit_s = self._lone_s_per_token, self.config.inline_s
         if not limit_s or rate is None or self._num_callers != 1 or self._num_running:
             return False
-        num_tokens = sum(job.waiting_tokens for job in self._jobs)
+        # One that has failed is there until its caller has heard of it.
+        jobs = [j for j in self._jobs if not j.dropped and j.classifier is self._classifier]
+        num_tokens = sum(job.waiting_tokens for job in jobs)
         return 0 < num_tokens * rate <= limit_s and perf_counter() > self._busy_until
 
     def _run_here(self) -> None:
@@ -282,7 +285,10 @@ class Batcher:
         work = Work(windows[0][0].classifier, windows)
         self._queued_tokens -= work.num_tokens
         self._num_running += 1
-        self._finish(work, work.attempt())
+        exc = work.attempt()
+        self._finish(work, exc)
+        if isinstance(exc, KeyboardInterrupt | SystemExit):  # of this thread, unlike a worker's
+            raise exc
 
     def _dispatch(self) -> None:
         """Give every free worker a batch, and all of them one in advance in a crowd."""
@@ -309,12 +315,14 @@ class Batcher:
     def _finish(self, work: Work, exc: BaseException | None) -> None:
         self._num_running -= 1
         self._busy_until = perf_counter() + work.inference_s
+        if exc is not None:
+            self._fail(work, exc)  # first: other windows of its texts need not run any more
         if self._jobs:
             self._schedule()
-        if exc is None:
-            if work.windows:
-                self._count(work)
-            return
+        if exc is None and work.windows:
+            self._count(work)
+
+    def _fail(self, work: Work, exc: BaseException) -> None:
         # Its message may quote a text, and so may its traceback; type and frame do not.
         place = traceback.extract_tb(exc.__traceback__, limit=-1)
         num, error = len(work.windows), type(exc)
@@ -327,7 +335,7 @@ class Batcher:
         self.counters.num_batches += 1
         self.counters.num_tokens += num_tokens
         self.counters.inference_s += work.inference_s
-        if len(work.windows) == 1:
+        if len(work.windows) == 1 and work.classifier is self._classifier:
             self._lone_s_per_token = work.inference_s / num_tokens
         rate = self._num_workers * num_tokens / max(work.inference_s, 1e-6)
         before = rate if self._tokens_per_s is None else self._tokens_per_s

@@ -1,5 +1,6 @@
 """Trainer with our batches, our learning rates and our evaluation."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from transformers import Trainer, TrainingArguments
 
 from routewright.data.examples import Example
 from routewright.encoding import TextEncoder
+from routewright.errors import DivergedError
 from routewright.train.batches import (
     EpochDataLoader,
     RowDataset,
@@ -87,7 +89,11 @@ class JointTrainer(Trainer):
         return optimizer
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Loss and scores of every task on its validation data; ``eval_f1`` is the mean F1."""
+        """Loss and scores of every task on its validation data; ``eval_f1`` is the mean F1.
+
+        Raises:
+            DivergedError: a loss is not finite.
+        """
         started = time.monotonic()
         metrics: dict[str, float] = {}
         for name, task_data in self.data.items():
@@ -110,10 +116,15 @@ class JointTrainer(Trainer):
         mine = examples[self.args.process_index :: num_processes]
         texts = [e.text for e in mine]
         raws = classifier.raw(texts)
-        answers = _gather(classifier.interpret(raws, texts), num_processes)[: len(examples)]
         losses = _gather([summed_loss(model, name, mine, raws)], num_processes)
         num_items = sum(items for _, items in losses)
         loss = sum(total for total, _ in losses) / max(num_items, 1)
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"tasks.{name}: the loss on validation data is {loss} after step "
+                f"{self.state.global_step}; lower the learning rate, or warm up for longer"
+            )
+        answers = _gather(classifier.interpret(raws, texts), num_processes)[: len(examples)]
         return {"loss": loss, **score_answers(model, name, examples, answers)}
 
     def num_steps(self) -> tuple[int, int]:

@@ -69,19 +69,18 @@ def ends(distribution: BaseDistribution) -> Sequence[Any]:
 
 def inside(values: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     """Those of `values` that `space` could have given."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, distribution in space.items():
         value = values.get(key)
         if isinstance(distribution, CategoricalDistribution):
-            fits = any(value == choice for choice in distribution.choices)
+            if value in distribution.choices:
+                # The one that is equal: transformers' own may be members of enumerations.
+                found[key] = distribution.choices[distribution.choices.index(value)]
         elif isinstance(value, int | float) and not isinstance(value, bool):
             assert isinstance(distribution, FloatDistribution | IntDistribution)
             whole = isinstance(distribution, FloatDistribution) or value == int(value)
-            fits = whole and distribution.low <= value <= distribution.high
-        else:
-            fits = False
-        if fits:
-            found[key] = value
+            if whole and distribution.low <= value <= distribution.high:
+                found[key] = value
     return found
 
 

@@ -1,6 +1,7 @@
 """Trials of a recipe one after the other; the best is kept, and an interrupted search goes on.
 
     DIR/search.json   the recipe and what is varied
+    DIR/search.lock   held by the one process that is at it
     DIR/journal.log   every trial, as Optuna writes it
     DIR/trials/007/   the run of a trial; only that of the best keeps its model
     DIR/best.yaml     the recipe with the values of the best, for `routewright train`
@@ -16,7 +17,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,20 +25,25 @@ import optuna
 import torch
 import yaml
 from optuna.distributions import BaseDistribution
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from routewright.config import apply_overrides, read_yaml, to_plain, write_text
-from routewright.errors import ConfigError, RoutewrightError, RunError
-from routewright.train.recipe import Recipe, load_recipe, parse_recipe
+from routewright.config import apply_overrides, to_plain, write_text
+from routewright.errors import ConfigError, DivergedError, RoutewrightError, RunError
+from routewright.train.recipe import Recipe
 from routewright.train.run import Run
-from routewright.train.settings import OWN_NAMES
 from routewright.train.task_data import TaskData, load_task_data, with_losses_of
-from routewright.train.trainer import check_settings, settings_for, train
-from routewright.tune.space import DEFAULT_SPACE, ends, inside, parse_space
+from routewright.train.trainer import train
+from routewright.tune.folder import alone_in, check_folder, open_journal
+from routewright.tune.space import DEFAULT_SPACE, inside, parse_space
+from routewright.tune.trial_recipes import (
+    check_space,
+    overrides,
+    own_values,
+    searchable,
+    with_values,
+)
 
 _RUN = "run"
 """Attribute of a trial: the name of its folder, which a trial begun again takes over."""
@@ -79,7 +85,7 @@ class TrialResult:
     values: Mapping[str, Any]
     """By dotted key of the recipe."""
     state: Literal["trained", "stopped"]
-    """`stopped` early, as it fell behind."""
+    """`stopped` early, as it fell behind or diverged."""
     score: float | None
     """Mean F1 over the tasks on validation data, in [0, 1]; of a stopped one the last."""
     duration_s: float
@@ -115,25 +121,21 @@ def search(plan: SearchPlan, *, console: Console) -> Search:
         raise ConfigError("a search runs in one process; start it without torchrun")
     started = time.monotonic()
     space = parse_space(plan.ranges or DEFAULT_SPACE)
-    recipe = _searchable(plan, space)
+    recipe = searchable(plan.recipe, plan.overrides, space)
     content = {"recipe": to_plain(recipe), "vary": list(plan.ranges or DEFAULT_SPACE)}
-    _check_folder(plan.folder, content)
+    check_folder(plan.folder, content)
     data = load_task_data(recipe)
-    _check_ends(recipe, space, data, plan.folder)
-    write_text(plan.folder / "search.json", json.dumps(content, indent=2) + "\n")
-    study = _open_study(plan)
-    trials = _Trials(plan.folder, recipe, data, study, console)
-    trials.take_over_interrupted()
-    if not study.trials:
-        # So the search never ends below the recipe as it is.
-        study.enqueue_trial(inside(_own_values(recipe, data, space), space))
-    note = f"search {plan.folder}; if interrupted, the same command goes on"
-    console.print(note, soft_wrap=True, markup=False, highlight=False)
-    while (num_done := trials.num_done) < plan.num_trials:
-        if plan.timeout_s is not None and time.monotonic() - started >= plan.timeout_s:
-            break
-        trials.run_one(space, f"trial {num_done + 1} of {plan.num_trials}")
-    return trials.found()
+    check_space(recipe, space, data, plan.folder)
+    with alone_in(plan.folder):
+        check_folder(plan.folder, content)  # again: another process may have begun it since
+        write_text(plan.folder / "search.json", json.dumps(content, indent=2) + "\n")
+        trials = _Trials(plan.folder, recipe, data, _open_study(plan), console)
+        trials.prepare(space)
+        while (num_done := trials.num_done) < plan.num_trials:
+            if plan.timeout_s is not None and time.monotonic() - started >= plan.timeout_s:
+                break
+            trials.run_one(space, f"trial {num_done + 1} of {plan.num_trials}")
+        return trials.found()
 
 
 class _Trials:
@@ -152,16 +154,29 @@ class _Trials:
         self.data = data
         self.study = study
         self.console = console
+        self.num_failures = 0
+        """Trials out of memory since the last that was not."""
 
     @property
     def num_done(self) -> int:
         return len(self.study.get_trials(deepcopy=False, states=_COUNTED))
 
-    def take_over_interrupted(self) -> None:
-        """Let the next trials be those that a killed process left, in the same folders."""
+    def prepare(self, space: Mapping[str, BaseDistribution]) -> None:
+        """Put right what a killed process left, and let the recipe itself be tried first."""
+        self._say(f"search {self.folder}; if interrupted, the same command goes on")
         for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
             self.study.tell(trial.number, state=TrialState.FAIL)
             self.study.enqueue_trial(trial.params, {_RUN: _name(trial)})
+        self._tidy()
+        if self.study.get_trials(deepcopy=False, states=(*_COUNTED, TrialState.WAITING)):
+            return
+        own = own_values(self.recipe, self.data, space, self.folder)
+        first = inside(own, space)
+        self.study.enqueue_trial(first)
+        if missed := {key: own[key] for key in space if key not in first}:
+            self._say(
+                f"the recipe as it is will not be tried: --vary leaves out its {shown(missed)}"
+            )
 
     def run_one(self, space: Mapping[str, BaseDistribution], title: str) -> None:
         trial = self.study.ask(dict(space))
@@ -173,10 +188,15 @@ class _Trials:
             score = self._train(trial, run)
         except optuna.TrialPruned:
             self.study.tell(trial, state=TrialState.PRUNED)
+            self.num_failures = 0
             self._say("stopped: behind the median of the trials before it")
+        except DivergedError as exc:
+            self.study.tell(trial, state=TrialState.PRUNED)
+            self.num_failures = 0
+            self._say(f"stopped: {exc}")
         except torch.OutOfMemoryError:
             self.study.tell(trial, state=TrialState.FAIL)
-            self._give_up_after_failures()
+            self._count_failure()
             self._say("failed: out of memory; another trial takes its place")
         except RoutewrightError:
             self.study.tell(trial, state=TrialState.FAIL)
@@ -184,7 +204,8 @@ class _Trials:
         else:
             self.study.tell(trial, score)
             self._say(f"mean F1 {score:.4f}, best so far {self.study.best_value:.4f}")
-        self._tidy(run)
+            self.num_failures = 0
+        self._tidy()
 
     def found(self) -> Search:
         """All that have ended, trained before stopped, the best first."""
@@ -193,7 +214,7 @@ class _Trials:
         return Search(folder=self.folder, trials=tuple(done))
 
     def _train(self, trial: optuna.Trial, run: Run) -> float:
-        recipe = _with_values(self.recipe, trial.params, str(self.folder))
+        recipe = with_values(self.recipe, trial.params, str(self.folder))
         recorded = run.recorded()
         if recorded.get("status") != "trained":
             is_new = not (run.folder / "recipe.yaml").is_file()
@@ -211,24 +232,28 @@ class _Trials:
             raise RunError("the run was not evaluated; leave eval_strategy out of the recipe")
         return float(score)
 
-    def _tidy(self, run: Run) -> None:
-        """Delete what is large, and write down the best."""
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
+    def _tidy(self) -> None:
+        """Delete what is large and no trial needs any more, and write down the best."""
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        going_on = {_name(trial) for trial in waiting}
         best = self.found().best
+        kept = going_on if best is None else {*going_on, best.name}
+        for folder in (self.folder / "trials").glob("*"):
+            if folder.name not in going_on:
+                shutil.rmtree(Run(folder).checkpoints, ignore_errors=True)
+            if folder.name not in kept:
+                shutil.rmtree(Run(folder).model_folder, ignore_errors=True)
         if best is None:
             return
-        for folder in (self.folder / "trials").glob("*/model"):
-            if folder.parent.name != best.name:
-                shutil.rmtree(folder, ignore_errors=True)
-        plain = apply_overrides(to_plain(self.recipe), _overrides(best.values))
+        plain = apply_overrides(to_plain(self.recipe), overrides(best.values))
         text = yaml.safe_dump(plain, sort_keys=False)
         score = f"mean F1 on validation {best.score:.4f}"
         head = f"# Trial {best.name} of {self.folder.name}: {score}\n"
         write_text(self.folder / "best.yaml", head + text)
 
-    def _give_up_after_failures(self) -> None:
-        last = self.study.get_trials(deepcopy=False)[-_MOST_FAILURES:]
-        if len(last) == _MOST_FAILURES and all(t.state is TrialState.FAIL for t in last):
+    def _count_failure(self) -> None:
+        self.num_failures += 1
+        if self.num_failures == _MOST_FAILURES:
             raise RunError(
                 f"{_MOST_FAILURES} trials in a row ran out of memory; vary smaller batches, or "
                 "set activation_checkpointing=true"
@@ -243,6 +268,8 @@ class _Report(TrainerCallback):
 
     def __init__(self, trial: optuna.Trial) -> None:
         self.trial = trial
+        self.reported: int | None = None
+        """When last, in tenths of an epoch."""
 
     def on_evaluate(
         self,
@@ -252,10 +279,12 @@ class _Report(TrainerCallback):
         metrics: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Compared are trials after as many tenths of an epoch."""
-        if metrics is None or state.global_step >= state.max_steps:
+        """Compared are trials after as many tenths of an epoch, of each the first score."""
+        tenths = round((state.epoch or 0.0) * 10)
+        if metrics is None or state.global_step >= state.max_steps or tenths == self.reported:
             return
-        self.trial.report(metrics["eval_f1"], round((state.epoch or 0.0) * 10))
+        self.reported = tenths
+        self.trial.report(metrics["eval_f1"], tenths)
         if self.trial.should_prune():
             raise optuna.TrialPruned
 
@@ -266,104 +295,19 @@ def shown(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in given)
 
 
-def _searchable(plan: SearchPlan, space: Mapping[str, BaseDistribution]) -> Recipe:
-    recipe = load_recipe(plan.recipe, list(plan.overrides))
-    if recipe.average:
-        raise ConfigError(
-            f"{plan.recipe}: average: a search trains single runs; leave it out (--set "
-            "average=[]) and put it back into the recipe of the best"
-        )
-    if recipe.lora is None and any(key.startswith("lora.") for key in space):
-        raise ConfigError(f"{plan.recipe}: has no adapters to vary; add `lora: {{}}`")
-    for key in space:
-        kind, _, name = key.partition(".")
-        task = name.partition(".")[0]
-        if kind == "tasks" and task not in recipe.tasks:
-            known = ", ".join(recipe.tasks)
-            raise ConfigError(f"--vary {key}: the recipe has no task {task}; tasks: {known}")
-    return recipe
-
-
-def _check_folder(folder: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a folder that is neither new nor of the same search."""
-    path = folder / "search.json"
-    if path.is_file():
-        before = read_yaml(path)
-        known = before.get("recipe") or {}
-        changed = sorted(k for k, v in content["recipe"].items() if known.get(k) != v)
-        changed += ["--vary"] if before.get("vary") != content["vary"] else []
-        if changed:
-            raise ConfigError(
-                f"{folder}: is a search of something else ({', '.join(changed)} differs); "
-                "give what it was started with, or another --out"
-            )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder}: already has content; choose another --out")
-
-
 def _open_study(plan: SearchPlan) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = JournalStorage(JournalFileBackend(str(plan.folder / "journal.log")))
     study = optuna.create_study(
-        storage=storage,
+        storage=open_journal(plan.folder),
         study_name="search",
         direction="maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS),
         load_if_exists=True,
     )
     # Otherwise a search that goes on would draw again what it drew at its beginning.
-    seed = plan.seed + len(study.trials)
+    seed = (plan.seed + len(study.trials)) % 2**32
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=seed)
     return study
-
-
-def _check_ends(
-    recipe: Recipe,
-    space: Mapping[str, BaseDistribution],
-    data: Mapping[str, TaskData],
-    folder: Path,
-) -> None:
-    """Refuse before the first trial what a later one would stumble over."""
-    for key, distribution in space.items():
-        for value in ends(distribution):
-            try:
-                with_value = _with_values(recipe, {key: value}, f"--vary {key}")
-                check_settings(with_value, Run(folder / "trials" / "000"), data)
-            except ConfigError as exc:
-                raise ConfigError(f"{key}={value}: {exc}") from exc
-    if settings_for(recipe, data).arguments.get("eval_strategy") == "no":
-        raise ConfigError(
-            "train.eval_strategy: a search compares runs by validation data; leave it out"
-        )
-
-
-def _own_values(
-    recipe: Recipe, data: Mapping[str, TaskData], space: Mapping[str, BaseDistribution]
-) -> dict[str, Any]:
-    """What `recipe` itself says of the keys of `space`, defaults included where known."""
-    settings = settings_for(recipe, data)
-    own = {name: getattr(settings, name) for name in OWN_NAMES}
-    plain = to_plain(recipe)
-    plain["train"] = {**own, **settings.arguments}
-    plain["tasks"] = {name: to_plain(d.task) for name, d in data.items()}
-    found = {}
-    for key in space:
-        node: Any = plain
-        for part in key.split("."):
-            node = node.get(part) if isinstance(node, Mapping) else None
-        found[key] = node
-    return found
-
-
-def _with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
-    """The recipe of a trial; n-grams, which need the finished encoder, are for the best."""
-    plain = to_plain(replace(recipe, model=replace(recipe.model, ngrams=None)))
-    return parse_recipe(apply_overrides(plain, _overrides(values)), source=source)
-
-
-def _overrides(values: Mapping[str, Any]) -> list[str]:
-    # JSON is YAML, and quotes what YAML would read otherwise.
-    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
 def _name(trial: optuna.Trial | FrozenTrial) -> str:

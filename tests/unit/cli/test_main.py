@@ -51,6 +51,23 @@ def test_help_lists_the_verbs_and_loads_no_model_library() -> None:
     assert {"classify", "bench", "data"} <= set(result.stdout.split())
 
 
+def test_a_search_without_its_extra_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['optuna'] = None\n"
+        "sys.argv = ['routewright', 'tune', 'recipe.yaml', '--out', 'tuned']\n"
+        "from routewright.cli.main import main\n"
+        "main()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        "routewright: missing_extra error: optuna is not installed; "
+        "run: pip install 'routewright[tune]'\n"
+    )
+
+
 def test_importing_the_package_loads_nothing() -> None:
     program = "import sys, routewright; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

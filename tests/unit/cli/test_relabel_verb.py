@@ -150,6 +150,41 @@ def test_rows_of_one_reason_make_a_set_of_their_own(
     assert [e.text for e in examples(out)] == ["drawn"]
 
 
+@pytest.mark.parametrize("reasons", [("random", "abstained"), ("abstained", "random")])
+def test_a_text_that_was_drawn_at_random_too_belongs_to_the_fair_sample_alone(
+    terminal: None, bundle: Path, tmp_path: Path, reasons: tuple[str, str]
+) -> None:
+    """Else that would lack the hard texts, and training and test data would share some."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    for reason in reasons:
+        add_row(folder, text="hard", reason=reason)
+    add_row(folder, text="unsure", reason="abstained")
+    for number, (option, texts) in enumerate(
+        {"random": ["hard"], "abstained": ["unsure"], None: ["hard", "unsure"]}.items()
+    ):
+        out = tmp_path / f"{number}.jsonl"
+        options = () if option is None else ("--reason", option)
+        shown(bundle, folder, "--out", out, *options, answers="law\nlaw\n")
+        found = {e.text: e.meta["reason"] for e in examples(out)}
+        assert list(found) == texts
+        assert found.get("hard", "random") == "random"
+
+
+def test_what_a_terminal_garbles_is_asked_again(
+    terminal: None,
+    folder: Path,
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = iter([b"L\xe4w", b"law", b"q"])
+    monkeypatch.setattr("builtins.input", lambda: next(lines).decode("utf-8"))
+    out = tmp_path / "labels.jsonl"
+    assert "no such label: \ufffd" in shown(bundle, folder, "--out", out)
+    assert labels_in(out) == ["law"]
+
+
 def test_a_torn_line_is_named_and_left_out(
     terminal: None, folder: Path, bundle: Path, tmp_path: Path
 ) -> None:

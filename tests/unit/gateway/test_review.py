@@ -86,6 +86,24 @@ def test_old_days_are_deleted_and_nothing_else(tmp_path: Path) -> None:
     assert found == {*stay, "category-2020-01-01.jsonl"}
 
 
+def test_a_file_that_cannot_be_read_keeps_no_old_day(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    (folder / f"category-{TODAY}.jsonl").mkdir(parents=True)
+    folder.chmod(0o700)
+    (folder / "category-2026-11-19.jsonl").touch()
+    with opened(folder, keep_days=2):
+        pass
+    assert [path.name for path in folder.iterdir()] == [f"category-{TODAY}.jsonl"]
+
+
+def test_more_days_than_the_calendar_has_delete_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    folder.mkdir(mode=0o700)
+    (folder / "category-2020-01-01.jsonl").touch()
+    assert len(kept(folder, unsure_requests(1), keep_days=10**30)) == 1
+    assert (folder / "category-2020-01-01.jsonl").exists()
+
+
 def test_only_the_owner_may_read(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

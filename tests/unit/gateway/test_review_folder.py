@@ -46,6 +46,7 @@ def policy_file(folder: Path, review: Any, **policy: Any) -> Path:
     [
         ({}, "gateway.review.folder: field required"),
         ({"folder": " "}, "folder is empty"),
+        ({"folder": "a\0b"}, "folder has a null character"),
         ({"folder": "f", "reasons": ["bored"]}, "gateway.review.reasons.0: input should be"),
         ({"folder": "f", "reasons": []}, "nothing is kept"),
         ({"folder": "f", "random": 1.5}, "random must be in [0, 1]"),

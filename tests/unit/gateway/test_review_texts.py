@@ -143,6 +143,29 @@ def test_names_addresses_and_numbers_are_replaced_wherever_they_stand(tmp_path: 
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "expected"),
+    [
+        ("id X12345678, say x12345678", "X12345678", "id [PERSON], say [PERSON]"),
+        ("Ada Quill (ada quill, ADA\n  QUILL)", "Ada Quill", "[PERSON] ([PERSON], [PERSON])"),
+        (
+            "Will (WILL) will will Willy Will_",
+            "Will",
+            "[PERSON] (WILL) will will Willy [PERSON]_",
+        ),
+        ("(a+b)1 is (A+B)1, aab1, x(a+b)1", "(a+b)1", "[PERSON] is [PERSON], aab1, x(a+b)1"),
+        ("12345, 123456 and 012345", "12345", "[PERSON], 123456 and 012345"),
+    ],
+)
+def test_a_value_is_found_again_in_another_case_unless_it_may_be_a_plain_word(
+    tmp_path: Path, text: str, value: str, expected: str
+) -> None:
+    [decided] = decided_about(chat(text), policy={"guards": {}})
+    found = with_entities(decided, (value, "PERSON"))
+    rows = kept(tmp_path / "kept", [found], random=1.0, draw=lambda: 0.0)
+    assert {row["text"] for row in rows} == {expected}
+
+
 def test_a_value_found_in_another_message_is_replaced_too(tmp_path: Path) -> None:
     body = chat(f"number {PHONE}", "noted", UNSURE)
     [decided] = decided_about(body)

@@ -78,25 +78,21 @@ class ReferenceFile:
         return cls(file.path.parent / drift.reference, source)
 
     def read(self, manifest_sha256: str, layout: Layout) -> Counts | None:
-        """The reference; None if there is no file.
+        """The reference; None if there is no file, or one of another bundle.
 
         Args:
             manifest_sha256: of the bundle that serves.
             layout: of that bundle.
 
         Raises:
-            ConfigError: the file cannot be read, is none of ours or of another bundle.
+            ConfigError: the file cannot be read or is none of ours.
         """
         raw = self._raw()
         if raw is None:
             return None
         saved = self._parsed(raw)
         if saved.manifest_sha256 != manifest_sha256:
-            made_with, serves = saved.manifest_sha256[:12], manifest_sha256[:12]
-            raise self._error(
-                f"was made with another bundle (manifest {made_with}) than the one that serves "
-                f"({serves}), so the two cannot be compared; {_TO_DO}"
-            )
+            return None
         counts = Counts(layout)
         counts.num_requests = saved.num_requests
         given = {
@@ -126,12 +122,12 @@ class ReferenceFile:
             raise self._error(f"cannot be written: {why}; check place and rights") from exc
 
     def save(self, manifest_sha256: str, counts: Counts) -> None:
-        """Write `counts`, after `set_aside` of what there is.
+        """Write `counts`; what is there, of this bundle or of another, is moved aside before.
 
         Raises:
             ConfigError: the file cannot be written.
         """
-        self.set_aside(manifest_sha256)
+        self._make_way()
         by_task: dict[str, dict[str, list[float]]] = {}
         for measure, bins in counts.bins.items():
             by_task.setdefault(measure.task, {})[measure.of] = bins
@@ -144,26 +140,18 @@ class ReferenceFile:
         }
         write_text(self.path, json.dumps(plain, indent=1) + "\n")
 
-    def set_aside(self, manifest_sha256: str) -> Path | None:
-        """Move a file that was not made with this bundle to a free name beside it.
+    def _make_way(self) -> None:
+        """Move what is there to a free name beside it.
 
         The name ends in the first digits of the hash of its bundle.
-
-        Returns:
-            Its new path; None if there is nothing to move.
-
-        Raises:
-            ConfigError: it cannot be moved.
         """
         raw = self._raw()
         if raw is None:
-            return None
+            return
         try:
             made_with = self._parsed(raw).manifest_sha256
         except ConfigError:
             made_with = "damaged"
-        if made_with == manifest_sha256:
-            return None
         first = self.path.with_name(f"{self.path.name}.{made_with[:12]}")
         others = (first.with_name(f"{first.name}.{number}") for number in count(2))
         free = next(path for path in chain([first], others) if not path.exists())
@@ -171,7 +159,6 @@ class ReferenceFile:
             self.path.rename(free)
         except OSError as exc:
             raise self._error(f"cannot be moved to {free.name}: {exc.strerror}") from exc
-        return free
 
     def _raw(self) -> bytes | None:
         try:

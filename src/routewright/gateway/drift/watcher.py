@@ -5,7 +5,6 @@ thresholds: a new policy changes nothing about it, so that what moves is the tra
 """
 
 import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from routewright.errors import ConfigError
@@ -27,24 +26,23 @@ class Drift:
     def __init__(
         self,
         window: int,
-        current: Callable[[], Deployment],
+        deployment: Deployment,
         file: ReferenceFile | None = None,
     ) -> None:
         """Begin with the reference of `file`, else with the next requests.
 
         Args:
             window: requests of the reference, and of the newest ones.
-            current: the deployment of now; requests of an older one are not counted.
+            deployment: the one in place; `swap` is told of the next.
             file: keeps the reference over a restart.
 
         Raises:
-            ConfigError: there is a file and it is not this bundle's reference, or there is
-                none and it could not be written.
+            ConfigError: there is something else in the file's place, or no reference of this
+                bundle and it could not be written.
         """
-        self._window, self._current, self._file = window, current, file
+        self._window, self._file = window, file
         # One thread, so that what is done to the file is done in order.
         self._thread = ThreadPoolExecutor(1, "routewright-drift")
-        deployment = current()
         self._manifest = deployment.manifest_sha256
         layout = Layout(deployment.classifier.heads)
         reference = None
@@ -52,24 +50,26 @@ class Drift:
             reference = file.read(self._manifest, layout)
             if reference is None:
                 file.check_place()
+                if file.path.exists():
+                    logger.info("drift reference is of another bundle; a new one is begun")
         self._windows = Windows(layout, window, reference)
 
     @classmethod
-    def of(cls, file: PolicyFile, current: Callable[[], Deployment]) -> "Drift | None":
+    def of(cls, file: PolicyFile, deployment: Deployment) -> "Drift | None":
         """As the settings of a policy file say; errors as for ``Drift()``."""
         settings = file.settings.drift
         if settings is None:
             return None
-        return cls(settings.window, current, ReferenceFile.of(file))
+        return cls(settings.window, deployment, ReferenceFile.of(file))
 
     def __call__(self, decided: Decided) -> None:
         """Count the request.
 
-        Not if there was no text, or no answer about it; nor the steps of a tool loop, each of
-        which brings the user's turn again that came with the first.
+        Not if there was no text, or no answer about it; nor if another bundle has been put in
+        place since it came; nor the steps of a tool loop, each of which brings the user's turn
+        again that came with the first.
         """
-        windows = self._windows_of_now()
-        found = decided.scanned.routing
+        windows, found = self._windows, decided.scanned.routing
         if found is None or not found.num_tokens or decided.facts.open_tool_loop:
             return
         if decided.deployment.manifest_sha256 == self._manifest and windows.add(found):
@@ -80,7 +80,7 @@ class Drift:
 
     def samples(self) -> Samples:
         """Values of `telemetry.DRIFT_METRICS`."""
-        windows = self._windows_of_now()
+        windows = self._windows
         psi = windows.drift().items()
         num_reference, num_recent = windows.reference.num_requests, windows.num_recent
         return {
@@ -88,20 +88,18 @@ class Drift:
             "drift_requests": [(("reference",), num_reference), (("recent",), num_recent)],
         }
 
-    def close(self) -> None:
-        """Wait until the file is written, if it is being."""
-        self._thread.shutdown()
+    def swap(self, deployment: Deployment) -> None:
+        """Begin anew if it has another bundle, whose answers cannot be compared."""
+        if deployment.manifest_sha256 == self._manifest:
+            return
+        self._manifest = deployment.manifest_sha256
+        self._windows = Windows(Layout(deployment.classifier.heads), self._window)
+        logger.info("drift reference starts anew: another bundle is in place")
 
-    def _windows_of_now(self) -> Windows:
-        """Those of the bundle in place: another one's answers cannot be compared."""
-        deployment = self._current()
-        if deployment.manifest_sha256 != self._manifest:
-            self._manifest = deployment.manifest_sha256
-            self._windows = Windows(Layout(deployment.classifier.heads), self._window)
-            logger.info("drift reference starts anew: another bundle is in place")
-            if self._file is not None:
-                self._thread.submit(_set_aside, self._file, self._manifest)
-        return self._windows
+    def close(self) -> None:
+        """Wait until the file is written, if it is being; what comes later leaves it alone."""
+        self._file = None
+        self._thread.shutdown()
 
 
 def _save(file: ReferenceFile, manifest_sha256: str, counts: Counts) -> None:
@@ -111,15 +109,3 @@ def _save(file: ReferenceFile, manifest_sha256: str, counts: Counts) -> None:
         logger.error("drift reference not written", extra={"detail": str(exc)})  # noqa: TRY400
     else:
         logger.info("drift reference written", extra={"detail": str(file.path)})
-
-
-def _set_aside(file: ReferenceFile, manifest_sha256: str) -> None:
-    try:
-        moved = file.set_aside(manifest_sha256)
-    except ConfigError as exc:
-        fields = {"detail": str(exc)}
-        logger.error("drift reference of the old bundle not moved", extra=fields)  # noqa: TRY400
-    else:
-        if moved is not None:
-            fields = {"detail": str(moved)}
-            logger.info("drift reference of the old bundle moved", extra=fields)

@@ -50,12 +50,10 @@ def test_no_file_is_no_reference(file: ReferenceFile) -> None:
     assert file.read(MANIFEST, layout()) is None
 
 
-def test_a_file_of_another_bundle_is_refused_with_what_to_do(file: ReferenceFile) -> None:
-    saved(file)
-    message = refusal(lambda: file.read(ANOTHER, layout()))
-    assert str(file.path) in message
-    assert "another bundle (manifest aaaaaaaaaaaa) than the one that serves (bbbbbb" in message
-    assert message.endswith("move it away and a new one is written, or name another file")
+def test_a_file_of_another_bundle_is_no_reference_of_this_one(file: ReferenceFile) -> None:
+    before = saved(file)
+    assert file.read(ANOTHER, layout()) is None
+    assert json.loads(file.path.read_text()) == before
 
 
 @pytest.mark.parametrize(
@@ -153,15 +151,19 @@ def test_a_file_of_another_bundle_is_never_overwritten(file: ReferenceFile) -> N
     assert kept["drift.json.aaaaaaaaaaaa"] == before
 
 
+def test_a_file_of_the_same_bundle_that_came_meanwhile_is_never_overwritten(
+    file: ReferenceFile,
+) -> None:
+    """As an operator may have put it there, with the requests that it is to be about."""
+    before = saved(file)
+    file.save(MANIFEST, counted(mixed(5, math=0.5)))
+    aside = file.path.with_name("drift.json.aaaaaaaaaaaa")
+    assert json.loads(aside.read_text()) == before
+    assert json.loads(file.path.read_text())["num_requests"] == 5
+
+
 def test_a_damaged_file_is_never_overwritten(file: ReferenceFile) -> None:
     file.path.write_text("mine")
     file.save(MANIFEST, counted(mixed(5, math=0.5)))
     assert file.path.with_name("drift.json.damaged").read_text() == "mine"
     assert file.read(MANIFEST, layout()) is not None
-
-
-def test_the_file_of_the_same_bundle_stays_where_it_is(file: ReferenceFile) -> None:
-    assert file.set_aside(MANIFEST) is None
-    saved(file)
-    assert file.set_aside(MANIFEST) is None
-    assert file.path.exists()

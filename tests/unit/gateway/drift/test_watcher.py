@@ -43,7 +43,9 @@ class Scene:
     ) -> None:
         self.gateway: Gateway = make_gateway(model=model)
         self.swap(MANIFEST)
-        self.drift = Drift(window, lambda: self.gateway.engine.deployment, file)
+        engine = self.gateway.engine
+        self.drift = Drift(window, engine.deployment, file)
+        engine.follow_swaps(self.drift.swap)
         self.gateway.watchers = (self.drift,)
         self.gateway.telemetry.watch_drift(self.drift.samples)
 
@@ -214,10 +216,10 @@ def test_a_reference_is_written_once_and_read_at_the_next_start(
     assert events(log) == ["drift reference complete requests=20", "drift reference written"]
 
 
-def test_the_file_makes_way_for_the_bundle_that_came(
-    file: ReferenceFile, log: pytest.LogCaptureFixture
+def test_the_file_of_another_bundle_makes_way_once_there_is_a_new_reference(
+    file: ReferenceFile,
 ) -> None:
-    """At once, so that a restart before the new reference is complete begins it anew."""
+    """So that whoever goes back to the old bundle before that finds its reference."""
 
     async def play() -> None:
         scene = Scene(file=file)
@@ -225,25 +227,37 @@ def test_the_file_makes_way_for_the_bundle_that_came(
         scene.swap(ANOTHER)
         await scene.ask(MATH)
         await scene.close()
-        assert [path.name for path in file.path.parent.iterdir()] == [f"drift.json.{'a' * 12}"]
-        again = Scene(file=file)
-        again.swap(ANOTHER)
-        await again.ask(MATH, times=20)
-        await again.close()
+        back = Scene(file=file)
+        assert back.requests == (20, 0)
+        await back.close()
 
     run(play())
+    assert json.loads(file.path.read_text())["manifest_sha256"] == MANIFEST
+
+    async def go_on() -> None:
+        scene = Scene(file=file)
+        scene.swap(ANOTHER)
+        await scene.ask(MATH, times=20)
+        await scene.close()
+
+    run(go_on())
     assert json.loads(file.path.read_text())["manifest_sha256"] == ANOTHER
-    assert "drift reference of the old bundle moved" in events(log)
+    aside = file.path.with_name(f"drift.json.{MANIFEST[:12]}")
+    assert json.loads(aside.read_text())["manifest_sha256"] == MANIFEST
 
 
-def test_a_reference_of_another_bundle_stops_the_start(file: ReferenceFile) -> None:
+def test_a_start_with_another_bundle_begins_anew_and_says_so(
+    file: ReferenceFile, log: pytest.LogCaptureFixture
+) -> None:
     file.save(ANOTHER, counted(mixed(20, math=0.5)))
 
     async def play() -> None:
-        with pytest.raises(ConfigError, match="was made with another bundle"):
-            Scene(file=file)
+        scene = Scene(file=file)
+        assert scene.requests == (0, 0)
+        await scene.close()
 
     run(play())
+    assert events(log) == ["drift reference is of another bundle; a new one is begun"]
 
 
 def test_a_place_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
