@@ -264,8 +264,13 @@ def _file_at(folder: Path) -> Path | None:
     return None
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
     """Write a file so that a reader sees the old content or the new, never a part.
+
+    Args:
+        path: of the file; folders on the way are made.
+        text: written as UTF-8.
+        mode: of the new file, less what the umask takes away.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -275,6 +280,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            temporary.touch(mode)
             temporary.write_text(text, encoding="utf-8")
             temporary.replace(path)
         finally:

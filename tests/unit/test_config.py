@@ -198,6 +198,14 @@ def test_a_written_file_leaves_nothing_else_behind(tmp_path: Path) -> None:
     assert (tmp_path / "folder" / "a.txt").read_text(encoding="utf-8") == "new"
 
 
+def test_a_private_file_is_never_there_for_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_text(path, "new", mode=0o600)
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o600)
+
+
 @pytest.mark.parametrize("place", ["", ".", "/"])
 def test_a_folder_is_no_place_for_a_file(place: str) -> None:
     with pytest.raises(ConfigError, match="cannot be written: Is a directory; name a file"):

@@ -161,8 +161,7 @@ def write_spreadsheet(path: Path, texts: Collection[Waiting]) -> None:
     writer.writeheader()
     for waiting in texts:
         writer.writerow({"text": _as_text(waiting.text), "label": "", **waiting.columns})
-    write_text(path, "\ufeff" + held.getvalue())
-    path.chmod(0o600)
+    write_text(path, "\ufeff" + held.getvalue(), mode=0o600)
 
 
 def _as_text(text: str) -> str:
