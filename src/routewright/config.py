@@ -4,6 +4,7 @@ Knows how to read, override and check a mapping; each configuration class lives 
 """
 
 import difflib
+import json
 import os
 import re
 import reprlib
@@ -192,6 +193,12 @@ def apply_overrides(data: Mapping[str, Any], overrides: list[str]) -> dict[str, 
             node = child
         node[last] = value
     return result
+
+
+def as_overrides(values: Mapping[str, Any]) -> list[str]:
+    """``KEY=VALUE`` of each plain value by dotted key, as `apply_overrides` takes them."""
+    # JSON is YAML, and quotes what YAML would read otherwise.
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
 def parse(cls: type[T], data: Mapping[str, Any], *, source: str) -> T:

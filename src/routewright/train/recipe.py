@@ -14,7 +14,6 @@ tasks:
 train: {num_train_epochs: 3}   # any name of transformers.TrainingArguments
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +28,7 @@ from routewright.calibration import parse_target
 from routewright.config import (
     STRICT,
     apply_overrides,
+    as_overrides,
     parse,
     parse_yaml,
     read_text,
@@ -276,10 +276,9 @@ def averaged_recipes(recipe: Recipe, *, source: str) -> tuple[Recipe, ...]:
     shared = to_plain(replace(recipe, average=(), model=model))
     found = []
     for number, run in enumerate(recipe.average):
-        # JSON is YAML, and quotes what YAML would read otherwise.
-        changes = [f"{key}={json.dumps(value)}" for key, value in run.changes.items()]
         place = f"{source}: average[{number}]"
-        found.append(parse_recipe(apply_overrides(shared, changes), source=place))
+        changed = apply_overrides(shared, as_overrides(run.changes))
+        found.append(parse_recipe(changed, source=place))
     return tuple(found)
 
 

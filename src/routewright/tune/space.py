@@ -24,8 +24,8 @@ _MAY_VARY = re.compile(
     r"train\.[^.]+|tasks\.[^.]+\.loss\.(?!kind$)[^.]+|lora\.(rank|alpha|dropout)|model\.dropout"
 )
 """All runs read the same rows, and none decides what an answer means."""
-_ORDERS_OF_MAGNITUDE = 10
-"""A range whose ends are this far apart is drawn from by order of magnitude."""
+_LOG_FROM_RATIO = 10
+"""A range of which one end is so many times the other is drawn from logarithmically."""
 
 
 def parse_space(ranges: Sequence[str]) -> dict[str, BaseDistribution]:
@@ -92,7 +92,7 @@ def _distribution(given: str, values: str) -> BaseDistribution:
             raise ConfigError(
                 f"--vary {given}: LOW and HIGH must be numbers, LOW the smaller one"
             )
-        log = low > 0 and high / low >= _ORDERS_OF_MAGNITUDE
+        log = low > 0 and high / low >= _LOG_FROM_RATIO
         if isinstance(low, int) and isinstance(high, int):
             return IntDistribution(low, high, log=log)
         return FloatDistribution(float(low), float(high), log=log)

@@ -1,6 +1,5 @@
 """Recipes of trials: which can be searched, and what a value of a trial makes of one."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from routewright.config import apply_overrides, to_plain
+from routewright.config import apply_overrides, as_overrides, to_plain
 from routewright.errors import ConfigError
 from routewright.train.recipe import Recipe, load_recipe, parse_recipe
 from routewright.train.run import Run
@@ -138,10 +137,4 @@ def own_values(
 def with_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
     """The recipe of a trial; n-grams, which need the finished encoder, are for the best."""
     plain = to_plain(replace(recipe, model=replace(recipe.model, ngrams=None)))
-    return parse_recipe(apply_overrides(plain, overrides(values)), source=source)
-
-
-def overrides(values: Mapping[str, Any]) -> list[str]:
-    """``KEY=VALUE`` of each value, as `apply_overrides` takes them."""
-    # JSON is YAML, and quotes what YAML would read otherwise.
-    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    return parse_recipe(apply_overrides(plain, as_overrides(values)), source=source)

@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from routewright.config import apply_overrides, to_plain, write_text
+from routewright.config import apply_overrides, as_overrides, to_plain, write_text
 from routewright.errors import ConfigError, DivergedError, RoutewrightError, RunError
 from routewright.train.recipe import Recipe
 from routewright.train.run import Run
@@ -39,7 +39,6 @@ from routewright.tune.folder import alone_in, check_folder, open_journal
 from routewright.tune.space import DEFAULT_SPACE, inside, parse_space
 from routewright.tune.trial_recipes import (
     check_space,
-    overrides,
     own_values,
     searchable,
     with_values,
@@ -120,9 +119,10 @@ def search(plan: SearchPlan, *, console: Console) -> Search:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("a search runs in one process; start it without torchrun")
     started = time.monotonic()
-    space = parse_space(plan.ranges or DEFAULT_SPACE)
+    ranges = plan.ranges or DEFAULT_SPACE
+    space = parse_space(ranges)
     recipe = searchable(plan.recipe, plan.overrides, space)
-    content = {"recipe": to_plain(recipe), "vary": list(plan.ranges or DEFAULT_SPACE)}
+    content = {"recipe": to_plain(recipe), "vary": list(ranges)}
     check_folder(plan.folder, content)
     data = load_task_data(recipe)
     check_space(recipe, space, data, plan.folder)
@@ -180,7 +180,7 @@ class _Trials:
 
     def run_one(self, space: Mapping[str, BaseDistribution], title: str) -> None:
         trial = self.study.ask(dict(space))
-        name = trial.user_attrs.get(_RUN, _name(trial))
+        name = _name(trial)
         trial.set_user_attr(_RUN, name)
         run = Run(self.folder / "trials" / name)
         self._say(f"{title}: {shown(trial.params)}")
@@ -245,7 +245,7 @@ class _Trials:
                 shutil.rmtree(Run(folder).model_folder, ignore_errors=True)
         if best is None:
             return
-        plain = apply_overrides(to_plain(self.recipe), overrides(best.values))
+        plain = apply_overrides(to_plain(self.recipe), as_overrides(best.values))
         text = yaml.safe_dump(plain, sort_keys=False)
         score = f"mean F1 on validation {best.score:.4f}"
         head = f"# Trial {best.name} of {self.folder.name}: {score}\n"

@@ -4,7 +4,7 @@ import csv
 import json
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from tests.gateway_parts import UNSURE, gateway_bundle
@@ -17,6 +17,7 @@ from routewright.data.config import DataSpec
 from routewright.data.examples import Example, SequenceExample
 from routewright.data.readers import read_examples
 from routewright.errors import ConfigError, DataError, RoutewrightError, TaskError
+from routewright.gateway.settings import ReviewReason
 from routewright.labels import LabelSet
 
 LABELS = LabelSet(("math", "law", "other"))
@@ -309,3 +310,8 @@ def test_a_file_of_labels_with_a_foreign_label_is_refused_and_stays(
     with pytest.raises(DataError, match=r"labels\.jsonl:1: unknown label 'gardening'"):
         shown(bundle, folder, "--out", out, answers="law\n")
     assert out.read_text(encoding="utf-8").count("\n") == 1
+
+
+def test_reasons_are_those_that_the_gateway_keeps_texts_for() -> None:
+    """Written out again in the verb, which is not to wait for what the settings import."""
+    assert {reason.value for reason in relabel.KeptFor} == {*get_args(ReviewReason), "random"}
