@@ -18,12 +18,14 @@ from transformers import (
     BertModel,
     ModernBertConfig,
     ModernBertModel,
+    MPNetConfig,
+    MPNetModel,
     PreTrainedModel,
     RobertaConfig,
     RobertaModel,
 )
 
-ARCHITECTURES = ("bert", "roberta", "modernbert")
+ARCHITECTURES = ("bert", "roberta", "mpnet", "modernbert")
 
 _CORPUS = (
     "What is the best strategy for corporate mergers and acquisitions? My name is Alice, call "
@@ -34,6 +36,7 @@ _CORPUS = (
 _SPECIAL = {
     "bert": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
     "roberta": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"},
+    "mpnet": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "[UNK]", "mask": "<mask>"},
     "modernbert": {
         "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "mask": "[MASK]",
     },
@@ -41,8 +44,10 @@ _SPECIAL = {
 _TOKENIZER_CLASSES = {
     "bert": "BertTokenizer",
     "roberta": "RobertaTokenizer",
+    "mpnet": "MPNetTokenizer",
     "modernbert": "TokenizersBackend",
 }
+_WORD_PIECES = ("bert", "mpnet")
 _MAX_POSITIONS = 128
 
 
@@ -51,7 +56,7 @@ def make_checkpoint(folder: Path, architecture: str, *, seed: int = 0) -> Path:
 
     Args:
         folder: created; gets config.json, model.safetensors and the tokenizer files.
-        architecture: `bert`, `roberta` or `modernbert`.
+        architecture: one of `ARCHITECTURES`.
         seed: of the weights; the same seed gives the same file.
 
     Returns:
@@ -74,7 +79,7 @@ def make_checkpoint(folder: Path, architecture: str, *, seed: int = 0) -> Path:
 def _tokenizer(architecture: str) -> Tokenizer:
     special = _SPECIAL[architecture]
     names = list(special.values())
-    if architecture == "bert":
+    if architecture in _WORD_PIECES:
         tokenizer = Tokenizer(models.WordPiece(_word_pieces(names), unk_token=special["unk"]))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -85,7 +90,7 @@ def _tokenizer(architecture: str) -> Tokenizer:
         tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(names)
     cls, sep = special["cls"], special["sep"]
-    between = f"{sep} {sep}" if architecture == "roberta" else sep
+    between = f"{sep} {sep}" if architecture in ("roberta", "mpnet") else sep
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{cls} $A {sep}",
         pair=f"{cls} $A {between} $B {sep}",
@@ -120,7 +125,7 @@ def _write_tokenizer_config(folder: Path, architecture: str) -> None:
         "tokenizer_class": _TOKENIZER_CLASSES[architecture],
         "model_max_length": _MAX_POSITIONS,
         "model_input_names": inputs,
-        **({"do_lower_case": True} if architecture == "bert" else {}),
+        **({"do_lower_case": True} if architecture in _WORD_PIECES else {}),
         **tokens,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2))
@@ -141,18 +146,15 @@ def _model(architecture: str, tokenizer: Tokenizer) -> PreTrainedModel:
     }
     if architecture == "bert":
         return BertModel(BertConfig(max_position_embeddings=_MAX_POSITIONS, **shape))
+    ends: dict[str, Any] = {"bos_token_id": ids["cls"], "eos_token_id": ids["sep"]}
+    # Of those whose positions count from the id of padding + 1.
+    positions = _MAX_POSITIONS + ids["pad"] + 1
     if architecture == "roberta":
-        # Positions count from pad_token_id + 1.
-        positions = _MAX_POSITIONS + ids["pad"] + 1
         return RobertaModel(
-            RobertaConfig(
-                max_position_embeddings=positions,
-                type_vocab_size=1,
-                bos_token_id=ids["cls"],
-                eos_token_id=ids["sep"],
-                **shape,
-            )
+            RobertaConfig(max_position_embeddings=positions, type_vocab_size=1, **ends, **shape)
         )
+    if architecture == "mpnet":
+        return MPNetModel(MPNetConfig(max_position_embeddings=positions, **ends, **shape))
     return ModernBertModel(
         ModernBertConfig(
             max_position_embeddings=_MAX_POSITIONS,
@@ -161,8 +163,7 @@ def _model(architecture: str, tokenizer: Tokenizer) -> PreTrainedModel:
             local_attention=16,
             cls_token_id=ids["cls"],
             sep_token_id=ids["sep"],
-            bos_token_id=ids["cls"],
-            eos_token_id=ids["sep"],
+            **ends,
             **shape,
         )
     )

@@ -33,9 +33,9 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return make_run(tmp_path_factory.mktemp(request.param), request.param, lora=LORA)
 
 
-@pytest.fixture(scope="module")
-def mean_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return make_run(tmp_path_factory.mktemp("mean"), "bert", model={"pooling": "mean"})
+@pytest.fixture(scope="module", params=("bert", "mpnet"))
+def mean_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_run(tmp_path_factory.mktemp("mean"), request.param, model={"pooling": "mean"})
 
 
 def classifier_of(run: Run) -> Classifier:

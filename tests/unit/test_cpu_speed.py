@@ -1,13 +1,17 @@
 """Training on a processor is faster and computes the same."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 pytest.importorskip("transformers")
 
+from tests.checkpoints import ARCHITECTURES, make_checkpoint
 from transformers import BertConfig, BertModel
 
 from routewright.tasks import BUILT_IN
+from routewright.train import backbones
 from routewright.train.cpu_speed import ByteDropout, attend, speed_up_on_cpu
 from routewright.train.modeling import ModelConfig, MultiTaskModel
 
@@ -55,6 +59,57 @@ def test_attention_weights_are_dropped_as_often_as_the_backbone_says() -> None:
     assert kept.std().item() == pytest.approx((0.25 / 0.75 / 50) ** 0.5, rel=0.2)
     whole, _ = attend(module.eval(), query, query, value, None, dropout=0.0)
     torch.testing.assert_close(whole, torch.ones(2, 50, 4, 8))
+
+
+def without_dropout(folder: Path, architecture: str) -> MultiTaskModel:
+    backbone = backbones.load_backbone(str(make_checkpoint(folder, architecture)))
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        # Layers hand the probability on to their attention as a number.
+        for name in ("attention_dropout", "attention_dropout_prob", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    tasks = [BUILT_IN["jailbreak"], BUILT_IN["pii"]]
+    return MultiTaskModel(backbone, tasks, ModelConfig(dropout=0.0))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("training", [False, True])
+def test_padding_changes_nothing_in_any_architecture(
+    architecture: str, training: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = without_dropout(tmp_path / architecture, architecture)
+    speed_up_on_cpu(model)
+    model.train(training)
+    pad = model.backbone.config.pad_token_id
+    ids = torch.randint(5, 90, (1, 11))
+    padded = torch.cat([ids, torch.full((1, 30), pad)], dim=1)
+    beside = torch.cat([padded, torch.randint(5, 90, padded.shape)])
+    mask = torch.ones_like(beside)
+    mask[0, 11:] = 0
+    with torch.no_grad():
+        alone = model.answer(ids, torch.ones_like(ids))
+        together = model.answer(beside, mask)
+    for name, expected in alone.items():
+        found = together[name][:1, :11] if expected.dim() == 3 else together[name][:1]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_only_attention_that_is_no_more_than_products_is_replaced(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = without_dropout(tmp_path / architecture, architecture)
+    asked: list[str] = []
+    # That transformers 5.23 refuses this for MPNet, with a warning, is not relied on.
+    monkeypatch.setattr(
+        type(model.backbone), "set_attn_implementation", lambda _, n: asked.append(n)
+    )
+    speed_up_on_cpu(model)
+    assert bool(asked) == (architecture in ("bert", "roberta"))
+    assert not any(type(m) is torch.nn.Dropout for m in model.modules())
 
 
 def test_parameters_keep_their_names() -> None:

@@ -1,8 +1,8 @@
 """A classification model for transformers: a backbone, mean or first-token pooling, one head.
 
 Self-contained: this file is copied into exported folders, where transformers loads it with
-``trust_remote_code=True``. It exists because BERT's and RoBERTa's own classes read only the
-first token.
+``trust_remote_code=True``. It exists because the own classes of BERT, RoBERTa and MPNet read
+only the first token.
 
 Shape letters: B = batch, T = tokens, H = hidden size, C = classes.
 """

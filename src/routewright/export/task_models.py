@@ -77,6 +77,10 @@ NATIVE: Mapping[tuple[str, TaskKind], NativeClass] = {
     ("xlm-roberta", "token"): NativeClass(
         "XLMRobertaForTokenClassification", "roberta", "classifier"
     ),
+    ("mpnet", "sequence"): NativeClass(
+        "MPNetForSequenceClassification", "mpnet", "classifier.out_proj", "classifier.dense"
+    ),
+    ("mpnet", "token"): NativeClass("MPNetForTokenClassification", "mpnet", "classifier"),
     ("modernbert", "sequence"): NativeClass(
         "ModernBertForSequenceClassification", "model", "classifier", "head.dense", "head.norm"
     ),

@@ -8,7 +8,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from routewright.data.columnar import without_retries
 from routewright.errors import BackboneError, MissingExtraError
+from routewright.train.recomputing import make_recomputable
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model")
 EMBEDDED = "minilm"
@@ -29,7 +30,7 @@ EMBEDDED = "minilm"
 
 @dataclass(frozen=True)
 class Architecture:
-    """The head of the architecture's own ``...ForSequenceClassification`` class."""
+    """The head of its own ``...ForSequenceClassification`` class, and what else differs."""
 
     pooling: str
     """Pooling of that class: `cls`, or `any` where its configuration chooses."""
@@ -38,15 +39,30 @@ class Architecture:
     norm: bool
     token_transform: bool
     """Whether its token classifier has the dense layer too."""
+    counts_from_padding: bool = False
+    """Whether positions count from the id of padding + 1, as RoBERTa's do."""
+    plain_attention: bool = True
+    """Whether attention is softmax of products over all tokens, by whatever function
+    transformers is told to use. Where not, another function is slower, or wrong in silence."""
 
 
 _BERT = Architecture("cls", nn.Tanh, dense_bias=True, norm=False, token_transform=False)
+_ROBERTA = replace(_BERT, counts_from_padding=True)
 ARCHITECTURES = {
     "bert": _BERT,
-    "roberta": _BERT,
-    "xlm-roberta": _BERT,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    # Its attention adds a bias by distance and asks transformers for no function, though the
+    # mask would be made for the function named.
+    "mpnet": replace(_ROBERTA, plain_attention=False),
+    # Most of its layers attend within a sliding window, and PyTorch's kernel skips the rest.
     "modernbert": Architecture(
-        "any", nn.GELU, dense_bias=False, norm=True, token_transform=True
+        "any",
+        nn.GELU,
+        dense_bias=False,
+        norm=True,
+        token_transform=True,
+        plain_attention=False,
     ),
 }
 
@@ -103,6 +119,7 @@ def load_backbone(name: str) -> PreTrainedModel:
         ) from exc
     _refuse_random_weights(name, found)
     result: PreTrainedModel = model
+    make_recomputable(result)
     return result
 
 
@@ -134,6 +151,7 @@ def build_backbone(folder: Path) -> PreTrainedModel:
         model: PreTrainedModel = AutoModel.from_config(  # type: ignore[no-untyped-call]
             config, **_without_pooler(config.model_type)
         )
+    make_recomputable(model)
     return model
 
 
@@ -182,9 +200,12 @@ def _read_every_word(tokenizer: Tokenizer) -> None:
 def max_positions(backbone: PreTrainedModel) -> int:
     """Longest input the position embeddings carry, in tokens, special tokens included."""
     positions = int(backbone.config.max_position_embeddings)
-    # RoBERTa counts positions from pad_token_id + 1.
-    offset = (backbone.config.pad_token_id or 0) + 1
-    return positions - offset if "roberta" in backbone.config.model_type else positions
+    if not ARCHITECTURES[backbone.config.model_type].counts_from_padding:
+        return positions
+    # Not the configuration's pad_token_id, which RoBERTa counts from and MPNet does not read.
+    words = backbone.get_input_embeddings()
+    assert isinstance(words, nn.Embedding), "ids become vectors by a table"
+    return positions - (words.padding_idx or 0) - 1
 
 
 def check_architecture(model_type: str, name: str) -> Architecture:

@@ -1,7 +1,8 @@
 """Training steps on a processor without what PyTorch does slowly there.
 
 Two changes that leave the mathematics as it is: dropout masks come from a fast generator, and
-attention is two plain products. What a step spent on the two before: docs/log.md, 2026-11-21.
+attention is two plain products, where the architecture's is no more than that. What a step
+spent on the two before: docs/log.md, 2026-11-21.
 """
 
 from typing import Any
@@ -14,6 +15,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from routewright.train.backbones import ARCHITECTURES
 from routewright.train.modeling import MultiTaskModel
 
 _NAME = "routewright_products"
@@ -107,8 +109,10 @@ def speed_up_on_cpu(model: MultiTaskModel) -> None:
     """Change `model` in place for training on a processor; parameters stay where they are."""
     _replace_dropout(model)
     for module in model.modules():
-        if isinstance(module, PreTrainedModel) and module.config.model_type != "modernbert":
-            # ModernBERT attends within a sliding window, which PyTorch's kernel skips.
+        if (
+            isinstance(module, PreTrainedModel)
+            and ARCHITECTURES[module.config.model_type].plain_attention
+        ):
             module.set_attn_implementation(_NAME)
 
 

@@ -24,6 +24,10 @@ TARGETS: dict[str, dict[str, str]] = {
     "bert": _ENCODER,
     "roberta": _ENCODER,
     "xlm-roberta": _ENCODER,
+    "mpnet": {
+        "attention": r".*attention\.attn\.(q|k|v|o)",
+        "all": r".*(attention\.attn\.(q|k|v|o)|(intermediate|output)\.dense)",
+    },
     "modernbert": {
         "attention": r".*attn\.(Wqkv|Wo)",
         "all": r".*(attn\.(Wqkv|Wo)|mlp\.(Wi|Wo))",

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.checkpoints import make_checkpoint
+from tests.checkpoints import ARCHITECTURES, make_checkpoint
 from transformers import BertConfig, BertForMaskedLM
 
 from routewright.errors import BackboneError
-from routewright.train.backbones import build_backbone, load_backbone, load_tokenizer
+from routewright.train.backbones import (
+    build_backbone,
+    load_backbone,
+    load_tokenizer,
+    max_positions,
+)
 
 
 @pytest.fixture
@@ -65,6 +70,66 @@ def test_a_damaged_configuration_is_one_line(checkpoint: Path) -> None:
     (checkpoint / "config.json").write_text("{")
     with pytest.raises(BackboneError, match=r"config\.json: cannot be read"):
         build_backbone(checkpoint)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_longest_input_is_the_last_that_the_positions_carry(
+    architecture: str, tmp_path: Path
+) -> None:
+    folder = make_checkpoint(tmp_path / architecture, architecture)
+    if architecture == "mpnet":  # which counts from 1 whatever this says
+        change_config(folder, pad_token_id=0)
+    backbone = load_backbone(str(folder))
+    longest = max_positions(backbone)
+    assert longest == 128
+    ids = torch.full((1, longest), 7)
+    with torch.no_grad():
+        assert backbone(input_ids=ids).last_hidden_state.shape[1] == longest
+    if backbone.config.model_type in ("roberta", "mpnet"):
+        with pytest.raises(
+            (IndexError, RuntimeError), match=r"(?i)out of (range|bounds)|in self"
+        ):
+            backbone(input_ids=torch.full((1, longest + 1), 7))
+
+
+def test_weights_of_mpnet_are_read_as_they_are_published(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "mpnet", "mpnet")
+    expected = load_file(folder / "model.safetensors")
+    assert "pooler.dense.weight" in expected
+    # As files of transformers before 4.31 have it.
+    positions = {"embeddings.position_ids": torch.arange(130).expand(1, -1).contiguous()}
+    save_file({**expected, **positions}, folder / "model.safetensors", {"format": "pt"})
+    found = load_backbone(str(folder)).state_dict()
+    assert {name for name in expected if name not in found} == {
+        "pooler.dense.weight",
+        "pooler.dense.bias",
+    }
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_layers_computed_again_give_the_same_gradients(
+    architecture: str, tmp_path: Path
+) -> None:
+    folder = make_checkpoint(tmp_path / architecture, architecture)
+    ids = torch.randint(5, 90, (2, 9), generator=torch.Generator().manual_seed(0))
+    gradients, num_layers_run = [], []
+    for recompute in (False, True):
+        backbone = load_backbone(str(folder)).train()
+        if recompute:
+            backbone.activation_checkpointing_enable({"use_reentrant": False})
+        layers = getattr(backbone, "encoder", backbone)
+        layers = layers.layer if hasattr(layers, "layer") else layers.layers
+        calls: list[int] = []
+        inner = next(m for m in layers[0].modules() if isinstance(m, torch.nn.Linear))
+        inner.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        torch.manual_seed(0)
+        backbone(input_ids=ids).last_hidden_state.square().sum().backward()
+        gradients.append({n: p.grad for n, p in backbone.named_parameters()})
+        num_layers_run.append(len(calls))
+    assert num_layers_run == [1, 2]
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], expected)
 
 
 @pytest.mark.parametrize(
