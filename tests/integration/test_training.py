@@ -95,6 +95,35 @@ def test_a_model_is_the_mean_of_its_runs_also_after_a_kill(
     assert recorded["ngram_scales"].keys() == {"topic"}
 
 
+def test_a_head_learns_what_its_teacher_says_and_not_the_labels(
+    data: Path, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    """The teacher calls every colour an animal; with all the weight its own, so it is."""
+    content = recipe(data, checkpoints["bert"])
+    taught = {**content["tasks"]["topic"], "labels": ["animal", "colour"]}
+    content["tasks"] = {"topic": {**taught, "train": _exchanged(taught["train"])}}
+    content["tasks"]["topic"]["validation"] = _exchanged(taught["validation"])
+    content["tasks"]["topic"]["test"] = []
+    done = run_training(write_recipe(tmp_path / "t.yaml", content), tmp_path / "teacher")
+    assert done.returncode == 0, done.stderr
+    assert Run(tmp_path / "teacher").recorded()["best_f1"] > 0.9
+    teacher = {"model": str(tmp_path / "teacher"), "weight": 1.0}
+    content = recipe(data, checkpoints["modernbert"])
+    content["tasks"] = {"topic": {**taught, "teacher": teacher}}
+    content["train"]["load_best_model_at_end"] = False
+    content["average"] = [{}, {"changes": {"train.data_seed": 1}}]
+    done = run_training(write_recipe(tmp_path / "s.yaml", content), tmp_path / "student")
+    assert done.returncode == 0, done.stderr
+    assert Run(tmp_path / "student").recorded()["best_f1"] < 0.1
+    # Both runs read the one file.
+    assert [p.name for p in (tmp_path / "student").rglob("*.npz")] == ["topic.npz"]
+
+
+def _exchanged(files: list[dict[str, object]]) -> list[dict[str, object]]:
+    turned = {"colour": "animal", "animal": "colour"}
+    return [{**file, "label_map": turned} for file in files]
+
+
 def test_merged_adapters_give_the_numbers_of_the_adapters(
     data: Path, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:

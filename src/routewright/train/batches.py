@@ -6,14 +6,15 @@ they see in one step what a single process with the same global batch size sees.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from routewright.data.examples import Example, TokenExample
+from routewright.decoding import FloatArray
 from routewright.encoding import EncodedText, TextEncoder
 from routewright.labels import encode_bio
 from routewright.tasks import Task
@@ -32,16 +33,25 @@ class TrainRow:
     input_ids: list[int]
     labels: int | list[int]
     """Class id, or one tag id for each input id with `IGNORED` at special tokens."""
+    teacher_logits: FloatArray | None = field(default=None, compare=False)
+    """Scores ``(C,)`` of the model that teaches the task, where there is one."""
 
 
 def make_rows(
-    task: Task, examples: Sequence[Example], encoder: TextEncoder, *, max_windows: int
+    task: Task,
+    examples: Sequence[Example],
+    encoder: TextEncoder,
+    *,
+    max_windows: int,
+    teacher: Callable[[Sequence[str], Sequence[int]], FloatArray] | None = None,
 ) -> list[TrainRow]:
     """Training rows of one task; a long text gives at most `max_windows` rows.
 
-    Texts without any token are left out: they teach nothing.
+    Texts without any token are left out: they teach nothing. A `teacher` sees what a row
+    holds, which may be a part of a text, with its class id, and gives scores ``(N, C)``.
     """
     rows: list[TrainRow] = []
+    pieces: list[str] = []
     encoded_texts = encoder.encode_batch([example.text for example in examples])
     for example, encoded in zip(examples, encoded_texts, strict=True):
         if not encoded.ids:
@@ -59,7 +69,15 @@ def make_rows(
                 before, behind = len(encoder.prefix_ids), len(encoder.suffix_ids)
                 labels = [IGNORED] * before + inside + [IGNORED] * behind
             rows.append(TrainRow(task.name, encoder.window_ids(encoded, (start, end)), labels))
-    return rows
+            first, last = encoded.offsets[start][0], encoded.offsets[end - 1][1]
+            pieces.append(example.text[first:last])
+    if teacher is None:
+        return rows
+    class_ids = [row.labels for row in rows if isinstance(row.labels, int)]
+    return [
+        replace(row, teacher_logits=logits_C)
+        for row, logits_C in zip(rows, teacher(pieces, class_ids), strict=True)
+    ]
 
 
 class RowDataset(Dataset[TrainRow]):
@@ -187,12 +205,16 @@ def collate(rows: Sequence[TrainRow], *, pad_id: int) -> dict[str, object]:
         for i, row in enumerate(rows):
             assert isinstance(row.labels, list)
             labels[i, : len(row.labels)] = torch.tensor(row.labels)
-    return {
+    batch: dict[str, object] = {
         "task": rows[0].task,
         "input_ids": input_ids,
         "attention_mask": mask,
         "labels": labels,
     }
+    taught = [row.teacher_logits for row in rows if row.teacher_logits is not None]
+    if taught:
+        batch["teacher_logits"] = torch.from_numpy(np.stack(taught))
+    return batch
 
 
 def _spread(encoded: EncodedText, count: int) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ https://arxiv.org/abs/2306.04488.
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def _train_average(
     for number in ahead:
         changes = recipe.average[number].changes or "the recipe as it is"
         console.print(f"run {number + 1} of {len(runs)}: {changes}", highlight=False)
-        _train_one(members[number], runs[number], data, console)
+        _train_one(members[number], runs[number], data, console, cache=run.teachers)
     started = time.monotonic()
     with main_process_first():  # which has written by then what the others read
         recorded = [its_run.recorded() for its_run in runs]
@@ -113,7 +114,7 @@ def _num_epochs(recorded: Mapping[str, Any]) -> float:
 
 
 def _train_one(
-    recipe: Recipe, run: Run, data: Mapping[str, TaskData], console: Console
+    recipe: Recipe, run: Run, data: Mapping[str, TaskData], console: Console, *, cache: Path
 ) -> None:
     # The rows are those of all runs, the losses its own.
     own = with_losses_of(recipe, data)
@@ -121,7 +122,7 @@ def _train_one(
         is_new = not (run.folder / "recipe.yaml").is_file()
         if is_main_process() and is_new:
             Run.create(run.folder, recipe)
-    train(recipe, run, data=own, resume=not is_new, console=console)
+    train(recipe, run, data=own, resume=not is_new, console=console, teacher_cache=cache)
 
 
 def _save_average(

@@ -18,6 +18,7 @@ from routewright.tag_search import Transitions
 from routewright.tasks import Task
 from routewright.train.backbones import Architecture, check_architecture
 from routewright.train.crf import LinearChainCrf
+from routewright.train.distillation import TeacherConfig, distillation_loss
 from routewright.train.losses import IGNORED, classification_loss
 from routewright.train.ngrams import NgramConfig, new_scores
 
@@ -29,11 +30,12 @@ class ModelConfig:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     backbone: str = "minilm"
-    """`minilm` (embedded), a hub id, or a local folder: BERT, RoBERTa or ModernBERT class."""
+    """`minilm` (embedded), a hub id, or a local folder: BERT, RoBERTa, MPNet or ModernBERT
+    class."""
     pooling: Literal["mean", "cls"] = "cls"
     """What a sequence head reads: the mean of all token vectors, or that of the first token.
-    `cls` is what the classification classes of BERT and RoBERTa read, so such a model exports
-    to every format; ModernBERT's class knows both."""
+    `cls` is what the classification classes of BERT, RoBERTa and MPNet read, so such a model
+    exports to every format; ModernBERT's class knows both."""
     transform: bool = True
     """A dense layer with activation in each sequence head, as the architecture's own has it."""
     dropout: float = 0.1
@@ -120,6 +122,8 @@ class MultiTaskModel(nn.Module):
         except ValueError as exc:
             raise TaskError(f"model.ngrams.tasks: {exc}") from exc
         self.class_weights: dict[str, torch.Tensor] = {}
+        self.teachers: Mapping[str, TeacherConfig] = {}
+        """How much a task's loss counts the scores of a teacher that come with its batches."""
 
     def encode(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
@@ -155,6 +159,7 @@ class MultiTaskModel(nn.Module):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         labels: torch.Tensor,
+        teacher_logits: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Loss of one task on one batch, and the scores of its head, n-grams left out.
 
@@ -163,14 +168,23 @@ class MultiTaskModel(nn.Module):
             input_ids: ``(B, T)``.
             attention_mask: ``(B, T)``, 1 for tokens, 0 for padding.
             labels: class ids ``(B,)``, or tag ids ``(B, T)`` with `IGNORED` for special tokens.
+            teacher_logits: ``(B, C)`` of the model that `teachers` has for the task, if any.
         """
         hidden_BTH, pooled_BH = self.encode(input_ids, attention_mask)
         head = self.heads[task]
         logits = head(pooled_BH if isinstance(head, SequenceHead) else hidden_BTH)
-        return {"loss": self.loss(task, logits, labels), "logits": logits}
+        loss = self.loss(task, logits, labels)
+        if teacher_logits is not None:
+            teacher = self.teachers[task]
+            taught = distillation_loss(logits, teacher_logits, teacher.temperature)
+            taught = taught * self.tasks[task].loss.weight
+            loss = (1 - teacher.weight) * loss + teacher.weight * taught
+        return {"loss": loss, "logits": logits}
 
     def loss(self, task: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """What training minimises for one task, a scalar: mean by item, times its weight.
+
+        A teacher's part, which `forward` adds, is not in it: it needs more than labels.
 
         Args:
             task: the task of all rows; its label smoothing and class weights count.

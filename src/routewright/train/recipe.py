@@ -39,6 +39,7 @@ from routewright.encoding import EncodingConfig
 from routewright.errors import ConfigError, TaskError
 from routewright.second_look import SecondLookSettings
 from routewright.tasks import BUILT_IN, LossConfig, Task, TaskKind, WindowRule
+from routewright.train.distillation import TeacherConfig
 from routewright.train.lora import LoraConfig
 from routewright.train.modeling import ModelConfig
 from routewright.train.settings import SETTING_NAMES, checked_values, lora_defaults
@@ -67,6 +68,8 @@ class TaskRecipe:
     split off after removing duplicates, near duplicates kept together."""
     test: tuple[DataSpec, ...] = ()
     """Rows read once, for the record."""
+    teacher: TeacherConfig | None = None
+    """A finished model whose probabilities the head learns beside the labels (distillation)."""
     kind: TaskKind | None = None
     labels: tuple[str, ...] | None = None
     loss: LossConfig | None = None
@@ -87,7 +90,7 @@ class TaskRecipe:
         given = {
             f.name: value
             for f in fields(self)
-            if f.name not in ("train", "validation", "test")
+            if f.name not in ("train", "validation", "test", "teacher")
             and (value := getattr(self, f.name)) is not None
         }
         if name in BUILT_IN:
@@ -298,13 +301,33 @@ def _with_full_paths(data: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Paths that start from `root` made independent of it; a run is resumed from anywhere."""
     result = dict(data)
     result["data_dir"] = str((root / Path(str(data["data_dir"] or ".")).expanduser()).resolve())
-    model = data.get("model")
-    backbone = model.get("backbone") if isinstance(model, Mapping) else None
-    if isinstance(backbone, str):
-        folder = root / Path(backbone).expanduser()
-        if backbone.startswith((".", "~")) or (folder / "config.json").is_file():
-            result["model"] = {**(model or {}), "backbone": str(folder.resolve())}
+    result |= _with_full_path(data, "model", "backbone", root, mark="config.json")
+    tasks = data.get("tasks")
+    if isinstance(tasks, Mapping):
+        result["tasks"] = {
+            name: _with_full_teacher(task, root) if isinstance(task, Mapping) else task
+            for name, task in tasks.items()
+        }
     return result
+
+
+def _with_full_teacher(task: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    result = {**task, **_with_full_path(task, "teacher", "model", root)}
+    return {**result, **_with_full_path(result, "teacher", "answers", root)}
+
+
+def _with_full_path(
+    data: Mapping[str, Any], section: str, key: str, root: Path, *, mark: str = "."
+) -> dict[str, Any]:
+    """The section, if its key names a folder that holds `mark`, seen from `root`."""
+    values = data.get(section)
+    name = values.get(key) if isinstance(values, Mapping) else None
+    if not isinstance(name, str):
+        return {}
+    folder = root / Path(name).expanduser()
+    if not name.startswith((".", "~")) and not (folder / mark).exists():
+        return {}
+    return {section: {**(values or {}), key: str(folder.resolve())}}
 
 
 def with_full_key(override: str) -> str:

@@ -8,6 +8,7 @@ RUN/tensorboard/         loss and metrics over time
 RUN/reports/             evaluation reports, <task>.<split>.json
 RUN/bundle/              the exported bundle
 RUN/averaged/1/, 2/ ...  the runs that `average` asks for, folders like this one
+RUN/teachers/            what teachers said of the training rows, <task>.npz
 """
 
 import json
@@ -69,6 +70,7 @@ class Run:
         self.reports = folder / "reports"
         self.bundle = folder / "bundle"
         self.averaged = folder / "averaged"
+        self.teachers = folder / "teachers"
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -108,6 +110,7 @@ class Run:
             self.averaged.rmdir()
         if "status" in self.recorded() or self.averaged.exists():
             return
+        shutil.rmtree(self.teachers, ignore_errors=True)
         for name in ("recipe.yaml", "run.json"):
             (self.folder / name).unlink(missing_ok=True)
         for folder in (self.checkpoints, self.folder):

@@ -44,6 +44,7 @@ from routewright.train.settings import (
     training_arguments,
 )
 from routewright.train.task_data import TaskData, class_weights, load_task_data
+from routewright.train.teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ def train(
     resume: bool = False,
     console: Console,
     callbacks: Sequence[TrainerCallback] = (),
+    teacher_cache: Path | None = None,
 ) -> TrainResult:
     """Train as `recipe` says into `run`; the best model ends up in ``RUN/model``.
 
@@ -96,6 +98,8 @@ def train(
         resume: go on from the last checkpoint, where there is one.
         console: shows progress.
         callbacks: told of steps and evaluations; what they raise ends the training.
+        teacher_cache: folder for what teachers say; None is the run's own. Runs of the same
+            rows share one.
 
     Raises:
         RunError: `resume` of a run that is trained.
@@ -109,7 +113,9 @@ def train(
     data = {n: replace(d, task=with_smoothing(d.task, smoothing)) for n, d in data.items()}
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)
     args = training_arguments(settings, output_dir=run.checkpoints, seed=recipe.seed)
-    trainer, saved = _build_trainer(recipe, args, settings, data)
+    cache = teacher_cache or run.teachers
+    teachers = _teachers(recipe, data, cache, autocast=args.bf16, console=console)
+    trainer, saved = _build_trainer(recipe, args, settings, data, teachers)
     progress = _add_callbacks(trainer, settings, console)
     if args.should_save:
         _record_start(run, _description(recipe, trainer), console)
@@ -125,17 +131,25 @@ def train(
         if args.should_save:
             clock.record()
     if args.should_save:
-        save_with_ngrams(
-            run,
-            trainer.unwrapped(),
-            saved,
-            trainer.encoder,
-            rows=trainer.rows,
-            data=data,
-            seed=recipe.seed,
-        )
+        model, rows, encoder = trainer.unwrapped(), trainer.rows, trainer.encoder
+        save_with_ngrams(run, model, saved, encoder, rows=rows, data=data, seed=recipe.seed)
         run.record({"status": "trained", **_outcome(run, trainer)})
     return TrainResult(duration_s, outcome.global_step, trainer.state.best_metric)
+
+
+def _teachers(
+    recipe: Recipe,
+    data: Mapping[str, TaskData],
+    cache: Path,
+    *,
+    autocast: bool,
+    console: Console,
+) -> dict[str, Teacher]:
+    return {
+        name: Teacher(config, d.task, cache, autocast=autocast, console=console)
+        for name, d in data.items()
+        if (config := recipe.tasks[name].teacher) is not None
+    }
 
 
 def settings_for(recipe: Recipe, data: Mapping[str, TaskData]) -> TrainSettings:
@@ -166,14 +180,19 @@ def check_settings(recipe: Recipe, run: Run, data: Mapping[str, TaskData]) -> No
 
 
 def all_rows(
-    data: Mapping[str, TaskData], encoder: TextEncoder, settings: TrainSettings
+    data: Mapping[str, TaskData],
+    encoder: TextEncoder,
+    settings: TrainSettings,
+    teachers: Mapping[str, Teacher] | None = None,
 ) -> list[TrainRow]:
-    """Training rows of every task."""
-    num = settings.max_windows_per_text
+    """Training rows of every task, with what `teachers` say of them."""
+    num, taught_by = settings.max_windows_per_text, teachers or {}
     return [
         row
-        for d in data.values()
-        for row in make_rows(d.task, d.train, encoder, max_windows=num)
+        for name, d in data.items()
+        for row in make_rows(
+            d.task, d.train, encoder, max_windows=num, teacher=taught_by.get(name)
+        )
     ]
 
 
@@ -182,6 +201,7 @@ def _build_trainer(
     args: TrainingArguments,
     settings: TrainSettings,
     data: Mapping[str, TaskData],
+    teachers: Mapping[str, Teacher],
 ) -> tuple[JointTrainer, SavedModel]:
     # Before the model exists: heads and adapters start from the seed.
     set_seed(recipe.seed)
@@ -190,9 +210,11 @@ def _build_trainer(
         speed_up_on_cpu(model)
     weights = {n: class_weights(d.task, d.train) for n, d in data.items()}
     model.set_class_weights({n: w for n, w in weights.items() if w is not None})
-    rows = all_rows(data, encoder, settings)
     _check_reporting(args, settings)
     _check_hub(args)
+    with main_process_first():  # whose answers of teachers the others read
+        rows = all_rows(data, encoder, settings, teachers)
+    model.teachers = {name: teacher.config for name, teacher in teachers.items()}
     try:
         trainer = JointTrainer(
             model, args, rows=rows, data=data, encoder=encoder, settings=settings

@@ -224,7 +224,7 @@ class _Trials:
             callbacks = [_Report(trial)]
             train(
                 recipe, run, data=data, resume=not is_new, console=self.console,
-                callbacks=callbacks,
+                callbacks=callbacks, teacher_cache=self.folder / "teachers",
             )  # fmt: skip
             recorded = run.recorded()
         score = recorded.get("best_f1")
