@@ -35,6 +35,7 @@ from benchmarks.default_bundle.training_runs import (
 
 from routewright.compare import MeasurementRequest, compare
 from routewright.config import to_plain
+from routewright.tasks import BUILT_IN
 from routewright.train.distillation import TeacherConfig
 
 
@@ -63,7 +64,8 @@ def teacher_of(folder: Path, weight: float, temperature: float) -> TeacherConfig
 
 def main() -> None:
     parser = new_parser(__doc__, bundle=False)
-    parser.add_argument("--task", default="category", choices=list(FILES))
+    sequence = [name for name in FILES if BUILT_IN[name].kind == "sequence"]
+    parser.add_argument("--task", default="category", choices=sequence)
     recipe_path = Path("recipes/default.yaml")
     parser.add_argument("--recipe", type=Path, default=recipe_path, help="what is cut")
     parser.add_argument("--teacher", type=Path, required=True, help="run, bundle or answers")
@@ -71,6 +73,8 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=2.0, help="of both")
     add_run_options(parser, "runs/taught")
     args = parser.parse_args()
+    if not args.teacher.exists():
+        parser.error(f"--teacher {args.teacher}: no such folder or file")
     record = Record("taught", (__doc__ or "").splitlines()[0], args, perf_counter())
     recipe = read_budget(args)
     teacher = teacher_of(args.teacher, args.weight, args.temperature)

@@ -26,8 +26,8 @@ class TeacherConfig:
     Its tokenizer and its encoder may be others."""
     answers: str | None = None
     """A file in which a run with this teacher kept what it said, ``RUN/teachers/TASK.npz``:
-    then the model itself is not needed. Texts that are not in it are asked of `model`; without
-    one they learn from their labels alone."""
+    then the model itself is not needed. Texts that are not in it are asked of `model`, which
+    keeps those alone; without one their labels, smoothed, stand for the teacher."""
     weight: float = 0.5
     """Share of the teacher in the loss of the task, in (0, 1]; the labels keep the rest."""
     temperature: float = 2.0

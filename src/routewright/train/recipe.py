@@ -38,6 +38,7 @@ from routewright.data.config import DataSpec
 from routewright.encoding import EncodingConfig
 from routewright.errors import ConfigError, TaskError
 from routewright.second_look import SecondLookSettings
+from routewright.shipped import DEFAULT
 from routewright.tasks import BUILT_IN, LossConfig, Task, TaskKind, WindowRule
 from routewright.train.distillation import TeacherConfig
 from routewright.train.lora import LoraConfig
@@ -49,7 +50,8 @@ _HOW_IT_TRAINS = re.compile(r"train\.[^.]+|tasks\.[^.]+\.loss\.(?!kind$)[^.]+")
 the kind of a loss brings weights of its own."""
 
 _SECTIONS = re.compile(
-    r"lora|train|encoding|calibration|export(\.second_look)?|model(\.ngrams)?|tasks\.[^.]+\.loss"
+    r"lora|train|encoding|calibration|export(\.second_look)?|model(\.ngrams)?|"
+    r"tasks\.[^.]+\.(loss|teacher)"
 )
 """Keys of mappings: with nothing behind them they would be none, for `lora` the opposite of
 what its presence says. A written ``null`` is a choice."""
@@ -200,8 +202,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe, apply ``KEY=VALUE`` overrides and check it.
 
     A key without a dot that is one of the `train` settings means ``train.KEY``. `data_dir` and
-    the folder of a backbone are relative to the file; given as overrides, to the current
-    folder.
+    the folders of a backbone and of teachers are relative to the file; given as overrides, to
+    the current folder.
 
     Raises:
         ConfigError: anything wrong, with the dotted path of the key.
@@ -300,7 +302,9 @@ def _check_targets(recipe: Recipe, source: str) -> None:
 def _with_full_paths(data: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Paths that start from `root` made independent of it; a run is resumed from anywhere."""
     result = dict(data)
-    result["data_dir"] = str((root / Path(str(data["data_dir"] or ".")).expanduser()).resolve())
+    result["data_dir"] = str(
+        _seen_from(root, str(data["data_dir"] or "."), "data_dir").resolve()
+    )
     result |= _with_full_path(data, "model", "backbone", root, mark="config.json")
     tasks = data.get("tasks")
     if isinstance(tasks, Mapping):
@@ -322,12 +326,24 @@ def _with_full_path(
     """The section, if its key names a folder that holds `mark`, seen from `root`."""
     values = data.get(section)
     name = values.get(key) if isinstance(values, Mapping) else None
-    if not isinstance(name, str):
+    if not isinstance(name, str) or name == DEFAULT:  # a folder of that name is ./default
         return {}
-    folder = root / Path(name).expanduser()
-    if not name.startswith((".", "~")) and not (folder / mark).exists():
-        return {}
+    folder = _seen_from(root, name, f"{section}.{key}")
+    try:
+        if not name.startswith((".", "~")) and not (folder / mark).exists():
+            return {}
+    except OSError as exc:  # a name too long, a folder without rights
+        raise ConfigError(
+            f"{section}.{key}: {name}: cannot be read: {exc.strerror}; check the path"
+        ) from exc
     return {section: {**(values or {}), key: str(folder.resolve())}}
+
+
+def _seen_from(root: Path, name: str, key: str) -> Path:
+    try:
+        return root / Path(name).expanduser()
+    except RuntimeError as exc:  # nobody of that name has a home
+        raise ConfigError(f"{key}: {name}: {exc}; check the path") from exc
 
 
 def with_full_key(override: str) -> str:

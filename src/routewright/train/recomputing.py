@@ -9,7 +9,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.mpnet.modeling_mpnet import MPNetLayer
 
 
-class RecomputableMPNetLayer(GradientCheckpointingLayer, MPNetLayer):  # type: ignore[no-untyped-call]
+class RecomputableMPNetLayer(MPNetLayer, GradientCheckpointingLayer):  # type: ignore[no-untyped-call]
     """MPNet's layer, which does nothing new until `activation_checkpointing_enable`."""
 
 

@@ -98,9 +98,9 @@ def summed_loss(
 ) -> tuple[float, int]:
     """The loss of one task as training counts it, from logits that scoring needs anyway.
 
-    It is the criterion of training whole, with class weights, label smoothing, CRF and the
-    weight of the task, so that the two can be compared. All windows of a text count, and a
-    token once, with the score of its best window.
+    It is the criterion of training whole but for a teacher's part, with class weights, label
+    smoothing, CRF and the weight of the task, so that the two can be compared. All windows of a
+    text count, and a token once, with the score of its best window.
 
     Args:
         model: which gave `raws`.

@@ -10,18 +10,20 @@ import hashlib
 import logging
 import os
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from routewright.bundle import MANIFEST_FILE
+from routewright.bundle import MANIFEST_FILE, Bundle
 from routewright.decoding import FloatArray
 from routewright.errors import ConfigError
 from routewright.runtime.classifier import Classifier
-from routewright.runtime.heads import RawOutput
 from routewright.shipped import bundle_folder
 from routewright.tasks import Task
 from routewright.train.distillation import TeacherConfig
@@ -37,8 +39,11 @@ _KEY_BYTES = 8
 _LEAST_SHARE = 1e-4
 """Of the wrong labels together, where a label stands for a teacher: its logarithm is used."""
 
-_NO_ANSWERS = (AttributeError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile)
-"""What reading raises of a file that is empty, cut short, or of something else."""
+_NO_ANSWERS = (
+    AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading raises of a file that is empty, damaged, or of something else."""
 
 Answers = dict[int, FloatArray]
 """Scores ``(C,)`` by key of the text."""
@@ -54,6 +59,7 @@ class Teacher:
         cache: Path,
         *,
         autocast: bool = False,
+        device: torch.device | str = "cpu",
         console: Console,
     ) -> None:
         """Check that `config` names what can teach `task`; no model is loaded yet.
@@ -63,6 +69,7 @@ class Teacher:
             task: of the model that learns.
             cache: folder for the answers; made when there are some.
             autocast: whether a run answers in bfloat16, as training does. Bundles do not.
+            device: where a run answers.
             console: shows progress, if it is a terminal.
 
         Raises:
@@ -72,27 +79,31 @@ class Teacher:
         self.task = task
         self.cache = cache / f"{task.name}.npz"
         self.autocast = autocast
+        self.device = device
         self.console = console
         self.place = f"tasks.{task.name}.teacher"
-        self.folder = None if config.model is None else bundle_folder(config.model)
-        self.is_run = self.folder is not None and (self.folder / "recipe.yaml").is_file()
         if task.kind != "sequence":
             raise ConfigError(
                 f"{self.place}: only sequence tasks learn from a teacher; leave it out"
             )
-        has_manifest = self.folder is None or (self.folder / MANIFEST_FILE).is_file()
-        if not self.is_run and not has_manifest:
+        self.folder = None if config.model is None else bundle_folder(config.model)
+        self.kind = None if self.folder is None else self._kind(self.folder)
+        self.given = {} if config.answers is None else self._given(Path(config.answers))
+        if self.kind is None and not self.given and not self.cache.is_file():
             raise ConfigError(
                 f"{self.place}.model: {self.folder}: no training run and no bundle; give the "
                 "folder of a finished `routewright train` of the task, or leave the teacher out"
             )
-        self.given = {} if config.answers is None else self._given(Path(config.answers))
+        self.num_taught = self.num_unknown = 0
+        """Of the texts last asked about, those with and those without an answer."""
 
     def __call__(self, texts: Sequence[str], label_ids: Sequence[int]) -> FloatArray:
         """Scores ``(N, C)`` of `texts`, before any calibration, classes as the task has them.
 
-        Of a text longer than the teacher's window, the mean over its windows. A text that
-        nobody knows has scores that mean its own label at the temperature of the teacher.
+        Of a text longer than the teacher's window, what would serve: the window with the
+        strongest positive label of a detector, else the mean of the windows. A text that nobody
+        knows gets the scores of somebody who says its label, smoothed as the task's loss
+        smooths it.
 
         Args:
             texts: of the training rows.
@@ -100,37 +111,67 @@ class Teacher:
 
         Raises:
             ConfigError: the teacher lacks the task or has other labels, knows none of the
-                texts, or its answers cannot be written down.
+                texts, gives no numbers, or its answers cannot be written down.
             RoutewrightError: the model cannot be opened.
         """
+        if not texts:
+            return np.empty((0, len(self.task.labels)), np.float32)
         keys = [_key(text) for text in texts]
-        known = dict(self.given)
-        if self.folder is not None:
-            digest = self._digest(self.folder)
-            own = self._kept(digest)
-            known |= own
-            missing = {k: t for k, t in zip(keys, texts, strict=True) if k not in known}
-            if missing:
-                known |= self._ask(self.folder, missing, own, digest)
-        num_unknown = sum(key not in known for key in keys)
-        if num_unknown == len(keys) and keys:
+        known = self._answers(dict(zip(keys, texts, strict=True)))
+        self.num_unknown = sum(key not in known for key in keys)
+        self.num_taught = len(keys) - self.num_unknown
+        if self.num_taught == 0:
             raise ConfigError(
                 f"{self.place}.answers: {self.config.answers}: knows none of the {len(keys):,} "
                 "training rows; it was written for others"
             )
-        logger.info(
-            "task=%s taught=%d unknown_to_the_teacher=%d",
-            self.task.name,
-            len(keys) - num_unknown,
-            num_unknown,
-        )
         rows = [
             known[key] if key in known else self._of_label(label_id)
             for key, label_id in zip(keys, label_ids, strict=True)
         ]
-        return np.stack(rows).astype(np.float32)
+        scores_NC = np.stack(rows).astype(np.float32)
+        if not np.isfinite(scores_NC).all():
+            raise ConfigError(
+                f"{self.place}: gives scores that are no numbers: its training diverged, or "
+                "its file is damaged; take another teacher"
+            )
+        logger.info(
+            "task=%s taught=%d unknown_to_the_teacher=%d",
+            self.task.name, self.num_taught, self.num_unknown,
+        )  # fmt: skip
+        return scores_NC
 
-    def _ask(self, folder: Path, missing: dict[int, str], own: Answers, digest: str) -> Answers:
+    def _kind(self, folder: Path) -> Literal["run", "bundle"] | None:
+        """What the folder is; None if neither, or gone since its answers were kept."""
+        try:
+            if (folder / "recipe.yaml").is_file():
+                return "run"
+            return "bundle" if (folder / MANIFEST_FILE).is_file() else None
+        except OSError as exc:
+            raise ConfigError(
+                f"{self.place}.model: {folder}: cannot be read: {exc.strerror}; check the path"
+            ) from exc
+
+    def _answers(self, texts: Mapping[int, str]) -> Answers:
+        """What is known of `texts`, from files as far as they go and then from the model."""
+        if self.folder is None:
+            return self.given
+        digest = None if self.kind is None else self._digest(self.folder)
+        own = self._kept(digest)
+        known = self.given | own
+        missing = {key: text for key, text in texts.items() if key not in known}
+        if not missing:
+            return known
+        if digest is None:
+            raise ConfigError(
+                f"{self.place}.model: {self.folder}: is gone, and {len(missing):,} training "
+                "rows have no answer of it yet; put it back"
+            )
+        return known | self._ask(self.folder, missing, own, digest)
+
+    def _ask(
+        self, folder: Path, missing: Mapping[int, str], own: Answers, digest: str
+    ) -> Answers:
         """Answers of the model for `missing`, written down beside its `own` as they come."""
         classifier, columns = self._open(folder)
         found, keys = dict(own), list(missing)
@@ -142,24 +183,27 @@ class Teacher:
                 chunk = keys[start : start + _TEXTS_AT_ONCE]
                 raws = classifier.raw([missing[key] for key in chunk])
                 for key, raw in zip(chunk, raws, strict=True):
-                    # In halves, as they are written: a resumed run sees the same.
-                    found[key] = self._mean(raw)[columns].astype(np.float16)
+                    logits_WC = raw.sequence_logits[self.task.name][:, columns]
+                    found[key] = self._of_windows(logits_WC, raw.window_sizes)
                 self._write(found, digest)
                 bar.update(shown, completed=start + len(chunk))
+                logger.info(
+                    "task=%s asked=%d of=%d", self.task.name, start + len(chunk), len(keys)
+                )
         return found
 
     def _open(self, folder: Path) -> tuple[Classifier, list[int]]:
         """The model, and where in its scores the labels of the task are."""
         name = self.task.name
-        if self.is_run:
+        if self.kind == "run":
             model, _, encoder = load_model(Run.open(folder))
             known = {n: t for n, t in model.tasks.items() if t.kind == "sequence"}
             tasks = [name] if name in known else []
             classifier = torch_classifier(
-                merged(model), encoder, tasks=tasks, autocast=self.autocast
+                merged(model).to(self.device), encoder, tasks=tasks, autocast=self.autocast
             )
         else:
-            classifier = Classifier.open(folder)
+            classifier = Classifier.open(folder, precision=_precision(folder))
         head = classifier.heads.get(name)
         if head is None or head.task.kind != "sequence":
             raise ConfigError(f"{self.place}.model: {folder}: has no sequence task {name}")
@@ -173,23 +217,26 @@ class Teacher:
             )
         return [list(labels).index(label) for label in self.task.labels]
 
-    def _mean(self, raw: RawOutput) -> FloatArray:
-        sizes_W = np.maximum(raw.window_sizes, 1)
-        mean_C: FloatArray = sizes_W @ raw.sequence_logits[self.task.name] / sizes_W.sum()
-        return mean_C
+    def _of_windows(self, logits_WC: FloatArray, sizes: Sequence[int]) -> FloatArray:
+        """One text's scores, in halves as they are written: a resumed run sees the same."""
+        if self.task.windows == "maximum" and self.task.positive is not None:
+            positive = self.task.label_set.id(self.task.positive)
+            margins_W = logits_WC[:, positive] - np.delete(logits_WC, positive, 1).max(axis=1)
+            return np.asarray(logits_WC[margins_W.argmax()], np.float16)
+        sizes_W = np.maximum(sizes, 1)
+        return np.asarray(sizes_W @ logits_WC / sizes_W.sum(), np.float16)
 
     def _of_label(self, label_id: int) -> FloatArray:
         num_classes = len(self.task.labels)
         smoothing = max(self.task.loss.label_smoothing, _LEAST_SHARE)
         shares_C = np.full(num_classes, smoothing / num_classes)
         shares_C[label_id] += 1 - smoothing
-        logits_C: FloatArray = np.log(shares_C) * self.config.temperature
-        return logits_C
+        return np.asarray(np.log(shares_C))
 
     def _digest(self, folder: Path) -> str:
         """Of the model and of how it is asked."""
         weights = Run(folder).model_folder / "model.safetensors"
-        path = weights if self.is_run else folder / MANIFEST_FILE
+        path = weights if self.kind == "run" else folder / MANIFEST_FILE
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -198,6 +245,8 @@ class Teacher:
                 f"{self.place}.model: {path}: cannot be read: {exc.strerror}; finish its "
                 "training first"
             ) from exc
+        if self.kind == "bundle":
+            return f"{digest} {_precision(folder)}"
         return f"{digest} {'bf16' if self.autocast else 'fp32'}"
 
     def _given(self, path: Path) -> Answers:
@@ -217,11 +266,11 @@ class Teacher:
                 "RUN/teachers/TASK.npz"
             ) from exc
 
-    def _kept(self, digest: str) -> Answers:
-        """What the same model has said before, in this run."""
+    def _kept(self, digest: str | None) -> Answers:
+        """What the model of that digest, or with none whichever, has said in this run."""
         try:
             with np.load(self.cache, allow_pickle=False) as kept:
-                if str(kept["teacher"]) != digest:
+                if digest not in (None, str(kept["teacher"])):
                     return {}
                 if tuple(kept["labels"].tolist()) != self.task.labels:
                     return {}
@@ -247,6 +296,11 @@ class Teacher:
                 temporary.unlink(missing_ok=True)
         except OSError as exc:
             raise ConfigError(f"{self.cache}: cannot be written: {exc.strerror}") from exc
+
+
+def _precision(folder: Path) -> str | None:
+    """In which a bundle is asked: int8 scores depend a little on the texts around."""
+    return "fp32" if "fp32" in Bundle.open(folder, verify=False).manifest.precisions else None
 
 
 def _key(text: str) -> int:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from routewright.train.teacher import Teacher
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_WAIT = timedelta(hours=24)
 _MANY_STEPS = 1_000_000
 """Of a training whose length is not known yet: more than any warm-up."""
 
@@ -72,7 +74,8 @@ def is_main_process() -> bool:
 @contextmanager
 def main_process_first() -> Iterator[None]:
     """Let the first process through the body before the others."""
-    state = PartialState(cpu=not torch.cuda.is_available())
+    # A teacher may read for hours while the others wait.
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
     with state.main_process_first():
         yield
 
@@ -113,12 +116,13 @@ def train(
     data = {n: replace(d, task=with_smoothing(d.task, smoothing)) for n, d in data.items()}
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)
     args = training_arguments(settings, output_dir=run.checkpoints, seed=recipe.seed)
-    cache = teacher_cache or run.teachers
-    teachers = _teachers(recipe, data, cache, autocast=args.bf16, console=console)
+    teachers = _teachers(recipe, data, teacher_cache or run.teachers, args, console)
+    if teachers:  # which may read for an hour before a setting is refused
+        check_settings(recipe, run, data)
     trainer, saved = _build_trainer(recipe, args, settings, data, teachers)
     progress = _add_callbacks(trainer, settings, console)
     if args.should_save:
-        _record_start(run, _description(recipe, trainer), console)
+        _record_start(run, _description(recipe, trainer, teachers), console)
     clock = TrainingClock(run)
     trainer.add_callback(clock)
     for callback in callbacks:
@@ -141,12 +145,12 @@ def _teachers(
     recipe: Recipe,
     data: Mapping[str, TaskData],
     cache: Path,
-    *,
-    autocast: bool,
+    args: TrainingArguments,
     console: Console,
 ) -> dict[str, Teacher]:
+    how: dict[str, Any] = {"autocast": args.bf16, "device": args.device, "console": console}
     return {
-        name: Teacher(config, d.task, cache, autocast=autocast, console=console)
+        name: Teacher(config, d.task, cache, **how)
         for name, d in data.items()
         if (config := recipe.tasks[name].teacher) is not None
     }
@@ -357,7 +361,9 @@ def _record_start(run: Run, description: Mapping[str, Any], console: Console) ->
     )
 
 
-def _description(recipe: Recipe, trainer: JointTrainer) -> dict[str, Any]:
+def _description(
+    recipe: Recipe, trainer: JointTrainer, teachers: Mapping[str, Teacher]
+) -> dict[str, Any]:
     model, args = trainer.unwrapped(), trainer.args
     parameters = list(model.parameters())
     return {
@@ -370,6 +376,10 @@ def _description(recipe: Recipe, trainer: JointTrainer) -> dict[str, Any]:
         "num_examples": {
             name: {"train": len(d.train), "validation": len(d.validation), "test": len(d.test)}
             for name, d in trainer.data.items()
+        },
+        "teachers": {
+            name: {"taught": t.num_taught, "unknown": t.num_unknown, **vars(t.config)}
+            for name, t in teachers.items()
         },
         "num_processes": args.world_size,
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",

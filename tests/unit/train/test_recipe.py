@@ -138,3 +138,34 @@ def test_a_loss_without_a_kind_changes_the_built_in_one(tmp_path: Path) -> None:
     plain = load_recipe(path, ["tasks.jailbreak.loss={kind: cross_entropy}"])
     assert balanced.tasks["jailbreak"].resolve("jailbreak").loss.class_weights == "balanced"
     assert plain.tasks["jailbreak"].resolve("jailbreak").loss.class_weights == "none"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data_dir=~nobodyhere/x", "data_dir: ~nobodyhere/x: "),
+        ("tasks.intent.teacher.model=~nobodyhere/x", r"teacher\.model: ~nobodyhere/x: "),
+        (f"model.backbone={'x' * 300}", r"model\.backbone: x+: cannot be read: "),
+        ("tasks.intent.teacher=", r"tasks\.intent\.teacher: needs a mapping"),
+        ("tasks.intent.teacher={}", "needs a model, or the answers"),
+    ],
+)
+def test_paths_and_teachers_that_mean_nothing_are_refused(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(write(tmp_path / "recipes", "minilm"), [override])
+
+
+def test_default_is_the_model_of_the_package_whatever_folder_has_that_name(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path / "recipes", "minilm")
+    (path.parent / "default").mkdir()
+    for name, meant in (("default", "default"), ("./default", str(path.parent / "default"))):
+        path.write_text(
+            RECIPE.replace("a.jsonl}]", f"a.jsonl}}], teacher: {{model: {name}}}") % "minilm"
+        )
+        teacher = load_recipe(path).tasks["intent"].teacher
+        assert teacher is not None
+        assert teacher.model == meant
