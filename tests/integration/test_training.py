@@ -124,6 +124,24 @@ def _exchanged(files: list[dict[str, object]]) -> list[dict[str, object]]:
     return [{**file, "label_map": turned} for file in files]
 
 
+@pytest.mark.parametrize("kilobytes", [20, 160])
+def test_a_full_disk_ends_in_one_line_that_says_how_to_go_on(
+    kilobytes: int, data: Path, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    """A limit on the size of files fails as a full disk does, in one file or another."""
+    path = write_recipe(tmp_path / "r.yaml", recipe(data, checkpoints["bert"]))
+    program = Path(sys.executable).with_name("routewright")
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f {kilobytes}; {program} train {path} --out {tmp_path}/run"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert f"{tmp_path / 'run'}: cannot be written: " in last
+    assert f"routewright train --resume {tmp_path / 'run'}" in last
+
+
 def test_merged_adapters_give_the_numbers_of_the_adapters(
     data: Path, checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ from routewright.errors import ConfigError, MissingExtraError, RunError
 from routewright.runtime.machine import peak_memory_bytes
 from routewright.train.batches import TrainRow, make_rows
 from routewright.train.cpu_speed import speed_up_on_cpu
+from routewright.train.full_disk import naming_full_disk
 from routewright.train.joint_trainer import JointTrainer
 from routewright.train.memory import keep_freed_memory, peak_gpu_memory_bytes
 from routewright.train.modeling import MultiTaskModel
@@ -105,7 +106,7 @@ def train(
             rows share one.
 
     Raises:
-        RunError: `resume` of a run that is trained.
+        RunError: `resume` of a run that is trained, or the disk is full.
         RoutewrightError: anything wrong with data, backbone or settings.
     """
     checkpoint = _checkpoint(run) if resume else None
@@ -128,7 +129,8 @@ def train(
     for callback in callbacks:
         trainer.add_callback(callback)
     try:
-        outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with naming_full_disk(run):
+            outcome = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     finally:
         progress.close()
         duration_s = clock.seconds()
@@ -136,7 +138,8 @@ def train(
             clock.record()
     if args.should_save:
         model, rows, encoder = trainer.unwrapped(), trainer.rows, trainer.encoder
-        save_with_ngrams(run, model, saved, encoder, rows=rows, data=data, seed=recipe.seed)
+        with naming_full_disk(run):
+            save_with_ngrams(run, model, saved, encoder, rows=rows, data=data, seed=recipe.seed)
         run.record({"status": "trained", **_outcome(run, trainer)})
     return TrainResult(duration_s, outcome.global_step, trainer.state.best_metric)
 
