@@ -130,7 +130,7 @@ def train(
         trainer.add_callback(callback)
     try:
         with naming_full_disk(run):
-            outcome = trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+            outcome = trainer.train(resume_from_checkpoint=checkpoint)
     finally:
         progress.close()
         duration_s = clock.seconds()
@@ -320,7 +320,7 @@ def save_with_ngrams(
     save_model(run, model, saved, encoder.tokenizer.to_str())
 
 
-def _checkpoint(run: Run) -> Path | None:
+def _checkpoint(run: Run) -> str | None:
     if run.recorded().get("status") == "trained":
         raise RunError(
             f"{run.folder}: training has finished; evaluate or export it, or start a new run"
@@ -328,7 +328,7 @@ def _checkpoint(run: Run) -> Path | None:
     checkpoint = run.last_checkpoint()
     if checkpoint is None:
         logger.info("no complete checkpoint in %s; starting from the beginning", run.folder)
-    return checkpoint
+    return None if checkpoint is None else str(checkpoint)
 
 
 def _add_callbacks(
