@@ -125,8 +125,7 @@ def train(
     if args.should_save:
         _record_start(run, _description(recipe, trainer, teachers), console)
     clock = TrainingClock(run)
-    trainer.add_callback(clock)
-    for callback in callbacks:
+    for callback in (clock, *callbacks):
         trainer.add_callback(callback)
     try:
         with naming_full_disk(run):
