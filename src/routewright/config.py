@@ -282,13 +282,22 @@ def write_text(path: Path, text: str, *, mode: int = 0o666) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
+    write_bytes(path, text.encode("utf-8"), mode=mode)
+
+
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Write a file as `write_text` does, of any content.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
     refuse_folder(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.touch(mode)
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

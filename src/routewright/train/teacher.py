@@ -7,8 +7,8 @@ What is kept is one file a task, keyed by hashes of the texts: none of them can 
 """
 
 import hashlib
+import io
 import logging
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from routewright.bundle import MANIFEST_FILE, Bundle
+from routewright.config import write_bytes
 from routewright.decoding import FloatArray
 from routewright.errors import ConfigError
 from routewright.runtime.classifier import Classifier
@@ -106,8 +107,8 @@ class Teacher:
         smooths it.
 
         Args:
-            texts: of the training rows.
-            label_ids: of each of them.
+            texts: of the training rows, N of them.
+            label_ids: of each of them, in ``[0, C)``.
 
         Raises:
             ConfigError: the teacher lacks the task or has other labels, knows none of the
@@ -279,23 +280,15 @@ class Teacher:
             return {}  # absent, or of no use: the teacher is asked again
 
     def _write(self, answers: Answers, digest: str) -> None:
-        temporary = self.cache.with_name(f".{self.cache.name}.{os.getpid()}.tmp")
-        try:
-            self.cache.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("wb") as file:
-                    np.savez_compressed(
-                        file,
-                        keys=np.array(list(answers), np.uint64),
-                        logits=np.stack(list(answers.values())).astype(np.float16),
-                        labels=np.array(self.task.labels),
-                        teacher=np.array(digest),
-                    )
-                temporary.replace(self.cache)
-            finally:
-                temporary.unlink(missing_ok=True)
-        except OSError as exc:
-            raise ConfigError(f"{self.cache}: cannot be written: {exc.strerror}") from exc
+        held = io.BytesIO()
+        np.savez_compressed(
+            held,
+            keys=np.array(list(answers), np.uint64),
+            logits=np.stack(list(answers.values())).astype(np.float16),
+            labels=np.array(self.task.labels),
+            teacher=np.array(digest),
+        )
+        write_bytes(self.cache, held.getvalue())
 
 
 def _precision(folder: Path) -> str | None:
