@@ -51,7 +51,7 @@ test-integration: install
 
 proto: install
 	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src \
-		src/routewright/gateway/_proto/ext_proc.proto src/routewright/gateway/_proto/health.proto
+		$(addprefix src/routewright/gateway/_proto/,access_log.proto ext_proc.proto health.proto)
 
 bundle: install
 	$(BIN)/routewright export "$(RUN)" --int8-only --out $(SHIPPED)

@@ -26,13 +26,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from routewright.gateway.envoy_bootstrap import (
-    Endpoint,
-    EnvoySettings,
-    ModelUpstream,
-    envoy_bootstrap,
-)
+from routewright.gateway.envoy_bootstrap import envoy_bootstrap
+from routewright.gateway.envoy_settings import Endpoint, EnvoySettings, ModelUpstream
 from routewright.gateway.exchange import (
+    AnswerTold,
     BodyHandling,
     Forward,
     Headers,
@@ -63,6 +60,8 @@ class ScriptedHandler:
     name: str = ""
     script: dict[str, Any] = field(default_factory=dict)
     held: bytes = b""
+    told: dict[str, AnswerTold] = field(default_factory=dict)
+    """What was heard of answers that were left, by the same values."""
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
         self.name = headers.get("x-script", "{}")
@@ -78,7 +77,12 @@ class ScriptedHandler:
         new = self.script.get("body")
         if new == "suffix":
             return Forward(set_headers=named, body=body + b" and more")
-        return Forward(set_headers=named, body=None if new is None else new.encode())
+        told = self.script.get("left")
+        return Forward(
+            set_headers=named,
+            body=None if new is None else new.encode(),
+            answer=None if told is None else ResponsePlan(set_headers=told),
+        )
 
     def unguarded(self) -> Forward:
         return Forward()
@@ -107,7 +111,14 @@ class ScriptedHandler:
     def on_too_large(self) -> Immediate:
         return Immediate(status=502)
 
-    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
+    def on_left(self) -> None:
+        pass
+
+    def on_end(
+        self, outcome: Outcome, code: str | None = None, told: AnswerTold | None = None
+    ) -> None:
+        if told is not None:
+            self.told[self.name] = told
         self.outcomes[self.name] = outcome
 
     def _raise(self, phase: str) -> None:

@@ -3,6 +3,17 @@
 import itertools
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+WELL_KNOWN = {
+    "Duration": Duration(seconds=3, nanos=5),
+    "Struct": Struct(fields={"key": Value(string_value="text é")}),
+    "UInt32Value": UInt32Value(value=503),
+}
+"""Of the package google.protobuf, which both sides have."""
+
 
 def scalar(field: Any, number: int) -> Any:
     """A value that is not the default, and differs from one field to the next."""
@@ -48,11 +59,17 @@ def values(
     """What the field can be set to."""
     if field.message_type is None:
         return [scalar(field, next(count))]
+    if field.message_type.name in WELL_KNOWN:
+        return [WELL_KNOWN[field.message_type.name]]
+    if field.message_type.GetOptions().map_entry:
+        return [WELL_KNOWN[field.message_type.fields_by_name["value"].message_type.name]]
     return fill(field.message_type._concrete_class, fields, count)
 
 
 def put(message: Any, field: Any, value: Any, count: Any) -> None:
-    if field.is_repeated and field.message_type is not None:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        getattr(message, field.name)[f"key {next(count)}"].CopyFrom(value)
+    elif field.is_repeated and field.message_type is not None:
         getattr(message, field.name).extend([value, value])
     elif field.is_repeated:
         getattr(message, field.name).extend([value, scalar(field, next(count))])

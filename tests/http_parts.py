@@ -218,10 +218,10 @@ class ScriptedHandler:
         self._step("response_chunk")
         return self.script.change(chunk, end)
 
-    def on_too_large(self) -> Immediate:
-        return immediate_answer(ANSWER_TOO_LARGE)
+    on_too_large = staticmethod(lambda: immediate_answer(ANSWER_TOO_LARGE))
+    on_left = staticmethod(lambda: None)
 
-    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None, told: Any = None) -> None:
         self.script.outcomes.append(outcome)
         self.script.codes.append(code)
         self.script.ended.set()

@@ -10,14 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2
+from envoy.data.accesslog.v3 import accesslog_pb2
 from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
+from envoy.service.accesslog.v3 import als_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2
 from envoy.type.v3 import http_status_pb2
 from google.protobuf import json_format
 
 from tests.filled_messages import filled
 
-MODULES = (external_processor_pb2, base_pb2, processing_mode_pb2, http_status_pb2)
+MODULES = (
+    external_processor_pb2,
+    base_pb2,
+    processing_mode_pb2,
+    http_status_pb2,
+    als_pb2,
+    accesslog_pb2,
+)
 
 
 def message_type(name: str) -> Any:
@@ -59,11 +68,12 @@ def enum_values(name: str) -> Any:
     return dict(message_type(name).items())
 
 
-def method() -> Any:
-    service = external_processor_pb2.DESCRIPTOR.services_by_name["ExternalProcessor"]
-    process = service.methods_by_name["Process"]
-    types = [process.input_type.name, process.output_type.name]
-    return [service.full_name, *types, process.client_streaming, process.server_streaming]
+def method(service_name: str, name: str) -> Any:
+    module = next(m for m in MODULES if service_name in m.DESCRIPTOR.services_by_name)
+    service = module.DESCRIPTOR.services_by_name[service_name]
+    method = service.methods_by_name[name]
+    types = [method.input_type.name, method.output_type.name]
+    return [service.full_name, *types, method.client_streaming, method.server_streaming]
 
 
 if __name__ == "__main__":

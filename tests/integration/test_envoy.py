@@ -29,7 +29,7 @@ from tests.envoy_parts import (
 )
 from tests.log_lines import our_lines
 
-from routewright.gateway.envoy_bootstrap import Endpoint, ModelUpstream, UpstreamTls
+from routewright.gateway.envoy_settings import Endpoint, ModelUpstream, UpstreamTls
 from routewright.gateway.exchange import Outcome
 from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
 

@@ -17,8 +17,8 @@ from tests.gateway_parts import MATH, NEUTRAL, chat, make_gateway
 from tests.policies import make_policy
 
 from routewright.config import write_text
-from routewright.gateway.envoy_bootstrap import EnvoySettings
 from routewright.gateway.envoy_config import envoy_settings, envoy_yaml
+from routewright.gateway.envoy_settings import EnvoySettings
 from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
 from routewright.gateway.settings import parse_gateway
 

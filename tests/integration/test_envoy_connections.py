@@ -17,7 +17,8 @@ from tests.envoy_parts import (
     wait_until,
 )
 
-from routewright.gateway.envoy_bootstrap import EXT_PROC_CLUSTER, model_cluster_name
+from routewright.gateway.envoy_bootstrap import model_cluster_name
+from routewright.gateway.envoy_filter import EXT_PROC_CLUSTER
 from routewright.gateway.exchange import Outcome
 from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
 from routewright.gateway.settings import ExtProcConnections
@@ -26,7 +27,8 @@ pytestmark = pytest.mark.integration
 
 SILENCE_S = 0.3
 BEGINNING = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+    b"x-vsr-selected-model: forged\r\nx-routewright-decision: forged\r\n\r\n"
     b"9\r\ndata: 0\n\n\r\n"
 )
 
@@ -92,13 +94,12 @@ def test_an_idle_envoy_answers_and_keeps_its_connection(parts: Parts) -> None:
     assert parts.count(EXT_PROC_CLUSTER, "upstream_cx_total") == 1
 
 
-@pytest.mark.parametrize("breaks", [True, False], ids=["model", "client"])
-def test_who_broke_an_answer_off_only_envoy_knows(parts: Parts, breaks: bool) -> None:
-    """It ends its call to the gateway alike, so both are counted as aborted there."""
+def broken_off(parts: Parts, headers: dict[str, str], *, breaks: bool) -> Outcome:
+    """How an exchange ended whose answer the model, or else the client, broke off."""
     cluster = model_cluster_name("alpha")
     broken = "upstream_cx_destroy_remote_with_active_rq"
     before = parts.count(cluster, broken)
-    headers = script(model="alpha")
+    parts.model.may_leave.clear()
     path = "/breaks" if breaks else "/stays"
 
     def read() -> None:
@@ -115,5 +116,26 @@ def test_who_broke_an_answer_off_only_envoy_knows(parts: Parts, breaks: bool) ->
     else:
         read()
     wait_until(lambda: headers["x-script"] in parts.outcomes, "the end of the exchange")
-    assert parts.outcomes[headers["x-script"]] is Outcome.ABORTED
     assert parts.count(cluster, broken) == before + breaks
+    return parts.outcomes[headers["x-script"]]
+
+
+@pytest.mark.parametrize("breaks", [True, False], ids=["model", "client"])
+def test_who_broke_an_answer_off_only_envoy_knows(parts: Parts, breaks: bool) -> None:
+    """It ends its call to the gateway alike, so both are counted as aborted there."""
+    assert broken_off(parts, script(model="alpha"), breaks=breaks) is Outcome.ABORTED
+
+
+@pytest.mark.parametrize("breaks", [True, False], ids=["model", "client"])
+def test_of_an_answer_that_was_left_envoy_tells_who_broke_it_off(
+    parts: Parts, breaks: bool
+) -> None:
+    outcome = broken_off(parts, script(model="alpha", left={}), breaks=breaks)
+    assert outcome is (Outcome.BROKEN if breaks else Outcome.ABORTED)
+
+
+def test_a_model_server_cannot_speak_for_the_gateway(parts: Parts) -> None:
+    headers = script(model="alpha", left={"x-routewright-decision": "default"})
+    with parts.client.stream("POST", "/stays", content=b"{}", headers=headers) as answer:
+        told = {k: v for k, v in answer.headers.items() if k.startswith(("x-vsr", "x-route"))}
+    assert told == {"x-routewright-decision": "default"}

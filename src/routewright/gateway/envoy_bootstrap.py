@@ -8,89 +8,28 @@ unguarded request.
 """
 
 import ipaddress
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from routewright.errors import ConfigError
+from routewright.gateway.envoy_filter import (
+    API,
+    EXT_PROC_CLUSTER,
+    access_log,
+    answer_headers,
+    ext_proc_filter,
+)
 from routewright.gateway.envoy_replies import local_reply_config
+from routewright.gateway.envoy_settings import (
+    Endpoint,
+    EnvoySettings,
+    ModelUpstream,
+    UpstreamTls,
+    seconds,
+)
 
-API = "type.googleapis.com/envoy"
-EXT_PROC_CLUSTER = "routewright_ext_proc"
 DESTINATION_CLUSTER = "routewright_original_destination"
-SYSTEM_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 
 SOCKET_MATCH = "envoy.transport_socket_match"
-
-RequestBodyMode = Literal["BUFFERED", "FULL_DUPLEX_STREAMED"]
-ResponseBodyMode = Literal["STREAMED", "FULL_DUPLEX_STREAMED", "BUFFERED"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UpstreamTls:
-    """How the certificate of an upstream is checked."""
-
-    server_name: str | None = None
-    """Name in SNI and in the certificate; None takes the endpoint's host."""
-    ca_file: str = SYSTEM_CA_FILE
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Endpoint:
-    """Where a server listens."""
-
-    host: str
-    """An IP address or a DNS name."""
-    port: int
-    weight: float = 1.0
-    """Share of the traffic relative to the other endpoints of a model; 0 takes it out."""
-    tls: UpstreamTls | None = None
-    """None speaks plain HTTP."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelUpstream:
-    """The servers of one model."""
-
-    model: str
-    """Value of the model header that leads here."""
-    endpoints: tuple[Endpoint, ...]
-    path_prefix: str = ""
-    """What comes before the client's path, such as ``/openai``; the same on all endpoints."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EnvoySettings:
-    """What goes into the bootstrap."""
-
-    models: tuple[ModelUpstream, ...]
-    default_model: str | None = None
-    """Where requests without a model header go; None answers them 503."""
-    listen: Endpoint = field(default_factory=lambda: Endpoint(host="0.0.0.0", port=8801))  # noqa: S104
-    admin: Endpoint = field(default_factory=lambda: Endpoint(host="127.0.0.1", port=19000))
-    ext_proc: Endpoint = field(default_factory=lambda: Endpoint(host="127.0.0.1", port=50051))
-    model_header: str = "x-selected-model"
-    destination_header: str | None = "x-vsr-destination-endpoint"
-    """Header by which the gateway may name ``host:port`` itself; None has no such route."""
-    request_body_mode: RequestBodyMode = "BUFFERED"
-    """STREAMED is not offered: the route follows from the whole body, and an Envoy that has to
-    be asked to buffer leaves a client whose body is over the limit without an answer."""
-    response_body_mode: ResponseBodyMode = "STREAMED"
-    """BUFFERED refuses answers over `max_body_bytes`, also those that nothing has to see."""
-    max_body_bytes: int = 8 * 1024 * 1024
-    """Largest body held in memory; a larger request gets 413."""
-    message_timeout_s: float = 30.0
-    """How long Envoy waits for one answer of the gateway, in which texts are classified."""
-    headers_timeout_s: float = 10.0
-    """How long a client may take for the headers of a request."""
-    request_timeout_s: float = 335.0
-    """How long until a request is on its way to a model: read, and decided about."""
-    connect_timeout_s: float = 5.0
-    idle_timeout_s: float = 300.0
-    """How long a stream may be silent, such as a model before its first token."""
-    max_concurrent: int = 10_000
-    """Requests, connections and waiting requests allowed at once, for each cluster."""
-    failure_mode_allow: bool = False
-    """Let requests pass unguarded, to the default model, while the gateway is away."""
 
 
 def envoy_bootstrap(settings: EnvoySettings) -> dict[str, Any]:
@@ -131,10 +70,6 @@ def _address(endpoint: Endpoint) -> dict[str, Any]:
     return {"socket_address": {"address": endpoint.host, "port_value": endpoint.port}}
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.3f}s"
-
-
 def model_cluster_name(model: str) -> str:
     """The cluster of a model in the bootstrap and in Envoy's statistics."""
     return f"model_{model}"
@@ -146,17 +81,18 @@ def _listener(settings: EnvoySettings) -> dict[str, Any]:
         ".HttpConnectionManager",
         "stat_prefix": "routewright",
         "codec_type": "AUTO",
-        "stream_idle_timeout": _seconds(settings.idle_timeout_s),
-        "request_headers_timeout": _seconds(settings.headers_timeout_s),
-        "request_timeout": _seconds(settings.request_timeout_s),
+        "stream_idle_timeout": seconds(settings.idle_timeout_s),
+        "request_headers_timeout": seconds(settings.headers_timeout_s),
+        "request_timeout": seconds(settings.request_timeout_s),
         # Clients are not believed about where they come from, nor how Envoy shall send on.
         "use_remote_address": True,
         "skip_xff_append": True,
         "early_header_mutation_extensions": [_header_removal(settings)],
         "local_reply_config": local_reply_config(),
+        **access_log(settings),
         "route_config": {"name": "models", "virtual_hosts": [_virtual_host(settings)]},
         "http_filters": [
-            _ext_proc_filter(settings),
+            ext_proc_filter(settings),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {"@type": f"{API}.extensions.filters.http.router.v3.Router"},
@@ -186,33 +122,6 @@ def _header_removal(settings: EnvoySettings) -> dict[str, Any]:
     }
 
 
-def _ext_proc_filter(settings: EnvoySettings) -> dict[str, Any]:
-    duplex = "FULL_DUPLEX_STREAMED"
-    return {
-        "name": "envoy.filters.http.ext_proc",
-        "typed_config": {
-            "@type": f"{API}.extensions.filters.http.ext_proc.v3.ExternalProcessor",
-            "grpc_service": {"envoy_grpc": {"cluster_name": EXT_PROC_CLUSTER}},
-            "failure_mode_allow": settings.failure_mode_allow,
-            "message_timeout": _seconds(settings.message_timeout_s),
-            "allow_mode_override": True,
-            "processing_mode": {
-                "request_header_mode": "SEND",
-                "response_header_mode": "SEND",
-                "request_body_mode": settings.request_body_mode,
-                "response_body_mode": settings.response_body_mode,
-                # Envoy demands trailers in full-duplex mode: they may end the body.
-                "request_trailer_mode": (
-                    "SEND" if settings.request_body_mode == duplex else "SKIP"
-                ),
-                "response_trailer_mode": (
-                    "SEND" if settings.response_body_mode == duplex else "SKIP"
-                ),
-            },
-        },
-    }
-
-
 def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
     routes = []
     for upstream in settings.models:
@@ -233,6 +142,7 @@ def _virtual_host(settings: EnvoySettings) -> dict[str, Any]:
         "domains": ["*"],
         # A client's address is personal data that no model needs; see `skip_xff_append`.
         "request_headers_to_remove": ["x-envoy-external-address"],
+        **answer_headers(settings),
         "routes": routes,
     }
 
@@ -248,7 +158,7 @@ def _route(
         "cluster": cluster,
         # An answer takes as long as it takes; silence is what ends it.
         "timeout": "0s",
-        "idle_timeout": _seconds(settings.idle_timeout_s),
+        "idle_timeout": seconds(settings.idle_timeout_s),
         "retry_policy": {
             # Only what cannot have reached a model: a prompt is not sent twice.
             "retry_on": "connect-failure,refused-stream",
@@ -279,7 +189,7 @@ def _cluster(name: str, settings: EnvoySettings) -> dict[str, Any]:
     limit = settings.max_concurrent
     return {
         "name": name,
-        "connect_timeout": _seconds(settings.connect_timeout_s),
+        "connect_timeout": seconds(settings.connect_timeout_s),
         "per_connection_buffer_limit_bytes": settings.max_body_bytes,
         "circuit_breakers": {
             "thresholds": [

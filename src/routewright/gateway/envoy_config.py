@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import yaml
 
 from routewright.errors import ConfigError
-from routewright.gateway.envoy_bootstrap import (
+from routewright.gateway.envoy_bootstrap import envoy_bootstrap
+from routewright.gateway.envoy_settings import (
     Endpoint,
     EnvoySettings,
     ModelUpstream,
     UpstreamTls,
-    envoy_bootstrap,
 )
 from routewright.gateway.settings import GatewaySettings, Listen
 from routewright.policy.settings import Endpoint as PolicyEndpoint
@@ -61,6 +61,7 @@ def envoy_settings(policy: Policy, gateway: GatewaySettings, *, source: str) -> 
         ext_proc=_ext_proc(gateway, source),
         request_body_mode=gateway.envoy.request_body_mode,
         response_body_mode=gateway.envoy.response_body_mode,
+        watch_answers=gateway.envoy.watch_answers,
         max_body_bytes=gateway.max_body_bytes,
         message_timeout_s=decide_s,
         headers_timeout_s=gateway.clients.headers_timeout_s,

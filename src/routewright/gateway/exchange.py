@@ -55,6 +55,30 @@ class Outcome(Enum):
     """The handler raised, and the configured failure took its place."""
     BROKEN = "broken"
     """No model answered, or its answer broke off."""
+    UNSEEN = "unseen"
+    """The request went on without the door, which never heard what became of the answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResponsePlan:
+    """What to do with the model's answer."""
+
+    set_headers: Headers = field(default_factory=dict)
+    remove_headers: tuple[str, ...] = ()
+    body: BodyHandling = BodyHandling.PASS
+
+    def __post_init__(self) -> None:
+        check_headers(self.set_headers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnswerTold:
+    """What a door was told of an answer that it left alone."""
+
+    status: int | None
+    """That the client got, if it got one."""
+    duration_s: float
+    """From the request's arrival, as Envoy counts it, to the end of the answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +93,9 @@ class Forward:
     """Name of the chosen model, for a door that talks to models itself."""
     endpoints: tuple[Endpoint, ...] = ()
     """Its servers."""
+    answer: ResponsePlan | None = None
+    """What becomes of the answer, if no answer can change it. A door that can do this without
+    seeing the answer may leave it alone: `on_left` is called then, and `on_end`."""
 
     def __post_init__(self) -> None:
         check_headers(self.set_headers)
@@ -87,18 +114,6 @@ class Immediate:
         check_headers(self.headers)
         if self.status not in STATUSES:
             raise ValueError(f"status {self.status} cannot be sent through every door")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ResponsePlan:
-    """What to do with the model's answer, decided when its headers are known."""
-
-    set_headers: Headers = field(default_factory=dict)
-    remove_headers: tuple[str, ...] = ()
-    body: BodyHandling = BodyHandling.PASS
-
-    def __post_init__(self) -> None:
-        check_headers(self.set_headers)
 
 
 class RequestHandler(Protocol):
@@ -145,13 +160,20 @@ class RequestHandler(Protocol):
         """
         ...
 
-    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
+    def on_left(self) -> None:
+        """The answer is left alone, and `on_end` may be a long time coming; must not raise."""
+        ...
+
+    def on_end(
+        self, outcome: Outcome, code: str | None = None, told: AnswerTold | None = None
+    ) -> None:
         """Called once, last, whatever happened; must not raise.
 
         Args:
             outcome: how it ended.
             code: of the error that ended it, if the door knows of one and the handler does
                 not; of the closed set ``code`` of `telemetry`.
+            told: of an answer that was left alone, if it was heard of.
         """
         ...
 

@@ -4,22 +4,31 @@ The service is registered by its name on the wire; messages and server are our o
 `grpc_server`).
 """
 
+import asyncio
 from dataclasses import dataclass, field
 
 from routewright.errors import ConfigError
 from routewright.gateway._proto.ext_proc_pb2 import ProcessingRequest
 from routewright.gateway.exchange import HandlerFactory
 from routewright.gateway.ext_proc_stream import ExtProcStream
-from routewright.gateway.grpc_calls import Call
+from routewright.gateway.grpc_calls import OK, Call
 from routewright.gateway.grpc_health import Health
 from routewright.gateway.grpc_server import GrpcServer
 from routewright.gateway.guarded import OnError
+from routewright.gateway.left_answers import LeftAnswers
 from routewright.gateway.settings import ExtProcConnections
+from routewright.gateway.unwatched import ANSWERS, UNWATCHED
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 LIVENESS = "liveness"
 READINESS = ("", "readiness", SERVICE)
 """Names under which gateways ask whether to send traffic; "" is the server as a whole."""
+
+_ANSWERS, _UNWATCHED = ANSWERS.encode(), UNWATCHED.encode()
+
+_LATER_S = 0.02
+"""Until the rest is done for a request that Envoy has got back: on a machine with few cores,
+doing it at once takes the core from Envoy, which is sending it on."""
 
 HEADER_ROOM_BYTES = 1024 * 1024
 """Room in a gRPC message for headers next to the largest body."""
@@ -44,17 +53,21 @@ class ExtProcSettings:
 class ExternalProcessor:
     """The ext_proc service: one handler and one state machine for every stream."""
 
-    def __init__(self, new_handler: HandlerFactory, settings: ExtProcSettings) -> None:
-        """Make a handler with `new_handler` for every request."""
+    def __init__(
+        self, new_handler: HandlerFactory, settings: ExtProcSettings, left: LeftAnswers
+    ) -> None:
+        """Make a handler with `new_handler` for every request; answers left go to `left`."""
         self._new_handler = new_handler
+        self._left = left
         self._settings = settings
 
     async def process(self, call: Call) -> None:
-        """Answer the messages of one HTTP request until Envoy ends the stream."""
+        """Answer the messages of one HTTP request until no more have to be seen."""
         stream = ExtProcStream(
             self._new_handler(),
             on_error=self._settings.on_error,
             max_body_bytes=self._settings.max_body_bytes,
+            may_leave=call.metadata.get(_ANSWERS) == _UNWATCHED,
         )
         try:
             while (data := await call.read()) is not None:
@@ -64,6 +77,14 @@ class ExternalProcessor:
                 replies = await stream.answer(message)
                 call.cancel_at_end = False
                 call.write(*(reply.SerializeToString() for reply in replies))
+                if stream.left_as is not None:
+                    # Now Envoy goes on without a word about the answer. In the same write as
+                    # the reply, the end would keep it waiting for .1 ms.
+                    call.finish(OK)
+                    self._left.leave(stream.left_as, stream.handler)
+                    await asyncio.sleep(_LATER_S)
+                    stream.handler.leave()
+                    return
         finally:
             stream.close()
 
@@ -74,7 +95,8 @@ class ExtProcServer:
     def __init__(self, new_handler: HandlerFactory, settings: ExtProcSettings) -> None:
         """Serve `new_handler`; call `start` in the event loop that shall run it."""
         self._settings = settings
-        self._processor = ExternalProcessor(new_handler, settings)
+        self._left = LeftAnswers()
+        self._processor = ExternalProcessor(new_handler, settings, self._left)
         self._health = Health()
         self._server: GrpcServer | None = None
 
@@ -88,7 +110,11 @@ class ExtProcServer:
         # message must arrive for the client to get 413 instead of a broken stream.
         limit = 2 * self._settings.max_body_bytes + HEADER_ROOM_BYTES
         process = f"/{SERVICE}/Process".encode("ascii")
-        methods = {process: self._processor.process, **self._health.methods()}
+        methods = {
+            process: self._processor.process,
+            **self._health.methods(),
+            **self._left.methods(),
+        }
         server = GrpcServer(
             methods, max_message_bytes=limit, connections=self._settings.connections
         )
@@ -116,5 +142,7 @@ class ExtProcServer:
             return
         await self.set_ready(ready=False)
         self._health.close()
+        self._left.drain()
         await self._server.stop(self._settings.drain_s)
+        self._left.close()
         self._server = None

@@ -10,6 +10,7 @@ BUFFERED; in FULL_DUPLEX_STREAMED the reply about the headers waits for the body
 """
 
 import logging
+import secrets
 from dataclasses import dataclass, field
 
 from routewright.gateway._proto.ext_proc_pb2 import (
@@ -30,6 +31,7 @@ from routewright.gateway.exchange import (
 from routewright.gateway.ext_proc_messages import (
     REQUEST_TRAILERS,
     RESPONSE_TRAILERS,
+    answer_metadata,
     common,
     immediate,
     read_headers,
@@ -42,6 +44,7 @@ from routewright.gateway.ext_proc_messages import (
 )
 from routewright.gateway.guarded import GuardedHandler, immediate_answer
 from routewright.gateway.http_headers import identified
+from routewright.gateway.unwatched import ANSWER_KEY, UNANSWERED
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +60,6 @@ TOO_LARGE = immediate_answer(
 
 ANSWERED_BY = "x-envoy-upstream-service-time"
 """Header that Envoy puts into every answer of a server, and into none of its own."""
-UNANSWERED = {"502": "upstream", "503": "upstream", "504": "timeout"}
-"""Codes of errors, by the status that Envoy answers when no server did."""
 
 
 @dataclass(slots=True)
@@ -107,10 +108,14 @@ class RequestHalf:
     handler: GuardedHandler
     modes: BodyModes
     gathered: Gathered
+    may_leave: bool = False
+    """Whether Envoy itself can do to an answer what `Forward.answer` says."""
     headers: Headers = field(default_factory=dict)
     replies_to_body: Replies = field(default_factory=list)
     overridden: bool = False
     decided: bool = False
+    left_as: str | None = None
+    """Key of an answer that is left to Envoy, so that the stream may end."""
     refused: str | None = None
     """Code of the error for which the body was not read."""
 
@@ -176,7 +181,12 @@ class RequestHalf:
             return self.own(action)
         sized = action.body is not None and "content-length" in self.headers
         length = len(action.body) if sized and action.body is not None else None
-        return [request_body(common(action, content_length=length, body=action.body))]
+        response = common(action, content_length=length, body=action.body)
+        if not self.may_leave or action.answer is None:
+            return [request_body(response)]
+        self.left_as = secrets.token_hex(8)
+        metadata = answer_metadata({**action.answer.set_headers, ANSWER_KEY: self.left_as})
+        return [request_body(response, metadata)]
 
     def _duplex(self, action: Forward | Immediate, *, end: bool) -> Replies:
         if isinstance(action, Immediate):

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import cast
 
+from google.protobuf.struct_pb2 import Struct
+
 from routewright.gateway._proto.ext_proc_pb2 import (
     BodyMutation,
     BodyResponse,
@@ -20,6 +22,7 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     TrailersResponse,
 )
 from routewright.gateway.exchange import Forward, Headers, Immediate, ResponsePlan
+from routewright.gateway.unwatched import ANSWER_NAMESPACE
 
 STREAMED_CHUNK_BYTES = 64 * 1024
 """Largest chunk Envoy recommends for FULL_DUPLEX_STREAMED answers."""
@@ -130,9 +133,24 @@ def response_headers(
     return ProcessingResponse(response_headers=headers, mode_override=mode)
 
 
-def request_body(response: CommonResponse | BodyResponse) -> ProcessingResponse:
-    """Reply to (a part of) the request body."""
-    return ProcessingResponse(request_body=body_response(response))
+def request_body(
+    response: CommonResponse | BodyResponse, metadata: Struct | None = None
+) -> ProcessingResponse:
+    """Reply to (a part of) the request body, with dynamic metadata if there is some."""
+    return ProcessingResponse(request_body=body_response(response), dynamic_metadata=metadata)
+
+
+def answer_metadata(values: Headers) -> Struct:
+    """Headers of the answer to come, and its key, under `ANSWER_NAMESPACE`.
+
+    Raises:
+        ValueError: a value is not UTF-8.
+    """
+    metadata = Struct()
+    fields = metadata.fields[ANSWER_NAMESPACE].struct_value.fields
+    for name, value in values.items():
+        fields[name].string_value = value
+    return metadata
 
 
 def response_body(response: CommonResponse | BodyResponse) -> ProcessingResponse:

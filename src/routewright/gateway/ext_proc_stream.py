@@ -24,17 +24,33 @@ class ExtProcStream:
     """Replies to Envoy's messages about one request, in their order."""
 
     def __init__(
-        self, handler: RequestHandler, *, on_error: OnError, max_body_bytes: int
+        self,
+        handler: RequestHandler,
+        *,
+        on_error: OnError,
+        max_body_bytes: int,
+        may_leave: bool = False,
     ) -> None:
-        """Drive `handler`; a body over `max_body_bytes` is refused."""
+        """Drive `handler`; a body over `max_body_bytes` is refused.
+
+        With `may_leave` Envoy adds to answers what `Forward.answer` says, and need not be
+        listened to any more; see `left_as`.
+        """
         self.handler = GuardedHandler(handler, on_error)
         modes = BodyModes()
         self._modes = modes
-        self._request = RequestHalf(self.handler, modes, Gathered(max_body_bytes))
+        self._request = RequestHalf(
+            self.handler, modes, Gathered(max_body_bytes), may_leave=may_leave
+        )
         self._response = ResponseHalf(
             self.handler, self._request, modes, Gathered(max_body_bytes)
         )
         self._answered = False
+
+    @property
+    def left_as(self) -> str | None:
+        """Key of an answer that is Envoy's alone: nothing is to be heard of it here."""
+        return self._request.left_as
 
     def decides(self, message: ProcessingRequest) -> bool:
         """Whether the handler may think about this message, so that an abort matters."""
@@ -86,7 +102,9 @@ class ExtProcStream:
         return []
 
     def close(self) -> None:
-        """The stream is over: tell the handler whether its answer was."""
+        """The stream is over: tell the handler whether its answer was, unless it was left."""
+        if self.left_as is not None:
+            return
         refused, unanswered = self._request.refused, self._response.unanswered
         complete = self._answered or self._response.ended or refused is not None
         outcome = Outcome.COMPLETE if complete else Outcome.ABORTED

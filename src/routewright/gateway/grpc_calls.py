@@ -7,7 +7,7 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 _HEAD = struct.Struct(">?L")
@@ -49,9 +49,17 @@ def stream_window(max_message_bytes: int) -> int:
 class Call:
     """A stream of messages both ways; belongs to the event loop."""
 
-    def __init__(self, line: Line, stream_id: int, *, max_message_bytes: int) -> None:
-        """Read messages of at most `max_message_bytes`."""
+    def __init__(
+        self,
+        line: Line,
+        stream_id: int,
+        *,
+        max_message_bytes: int,
+        metadata: Mapping[bytes, bytes],
+    ) -> None:
+        """Begin a call with `metadata`; its messages have at most `max_message_bytes`."""
         self.stream_id = stream_id
+        self.metadata = metadata
         self.task: asyncio.Task[None] | None = None
         self.cancel_at_end = False
         """Whether the method is cancelled as soon as the peer has no more to say."""

@@ -221,7 +221,9 @@ class GrpcConnection(asyncio.Protocol):
             self._http2.send_headers(stream_id, _NOT_GRPC, end_stream=True)
             self._reset(stream_id, ErrorCodes.NO_ERROR)
             return
-        call = Call(self, stream_id, max_message_bytes=self._max_message_bytes)
+        call = Call(
+            self, stream_id, max_message_bytes=self._max_message_bytes, metadata=headers
+        )
         self.calls[stream_id] = call
         method = self._methods.get(path)
         if method is None:

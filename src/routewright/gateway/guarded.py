@@ -13,6 +13,7 @@ from routewright.errors import RequestError, ServingError
 from routewright.gateway.answering import ANSWER_TOO_LARGE
 from routewright.gateway.bodies.failures import HttpAnswer, error_answer, failure
 from routewright.gateway.exchange import (
+    AnswerTold,
     BodyHandling,
     Forward,
     Headers,
@@ -128,12 +129,21 @@ class GuardedHandler:
             traceback.extract_tb(exc.__traceback__, limit=-_MAX_FRAMES),
         )
 
-    def end(self, outcome: Outcome, code: str | None = None) -> None:
+    def leave(self) -> None:
+        """Tell the handler that its answer is left alone."""
+        try:
+            self.inner.on_left()
+        except Exception as exc:  # noqa: BLE001 - as above
+            self.fail("end", exc)
+
+    def end(
+        self, outcome: Outcome, code: str | None = None, told: AnswerTold | None = None
+    ) -> None:
         """Tell the handler how it ended; a failure outweighs what followed it."""
         if self.ended:
             return
         self.ended = True
         try:
-            self.inner.on_end(Outcome.FAILED if self.failed else outcome, code)
+            self.inner.on_end(Outcome.FAILED if self.failed else outcome, code, told)
         except Exception as exc:  # noqa: BLE001 - as above
             self.fail("end", exc)

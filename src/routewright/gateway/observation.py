@@ -56,6 +56,7 @@ class RequestRecord:
     added_s: float | None = None
     """From the arrival to the decision carried out."""
     duration_s: float | None = None
+    """From the arrival to the end of the answer; None if the answer was left to Envoy."""
     traceparent: str | None = None
     """W3C trace context that the client sent."""
     own_traceparent: str | None = None

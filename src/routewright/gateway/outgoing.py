@@ -23,7 +23,7 @@ from routewright.gateway.bodies.rewriting import (
 )
 from routewright.gateway.bodies.texts import replace_texts
 from routewright.gateway.engine import Deployment
-from routewright.gateway.exchange import Forward
+from routewright.gateway.exchange import Forward, ResponsePlan
 from routewright.gateway.masking import Masker
 from routewright.gateway.scan import Scan
 from routewright.gateway.tool_ranking import as_function
@@ -142,7 +142,11 @@ def request_headers(
 
 
 def forward_to(
-    deployment: Deployment, model: str, body: bytes | None, headers: Mapping[str, str]
+    deployment: Deployment,
+    model: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    answer: ResponsePlan | None = None,
 ) -> Forward:
     """The request on its way to `model`, where `headers` lead and no header of the client's.
 
@@ -151,6 +155,7 @@ def forward_to(
         model: its name in the policy.
         body: what to send; None keeps the client's.
         headers: those of `model_headers`, and more.
+        answer: what becomes of any answer; None if that depends on it.
     """
     # An Envoy file of the original router follows this header, also one that a client sends.
     removed = () if DESTINATION_HEADER in headers else (DESTINATION_HEADER,)
@@ -160,6 +165,7 @@ def forward_to(
         body=body,
         model=model,
         endpoints=deployment.policy.models[model].endpoints,
+        answer=answer,
     )
 
 

@@ -27,6 +27,7 @@ from routewright.gateway.bodies.rewriting import set_model
 from routewright.gateway.bodies.texts import ENDPOINTS
 from routewright.gateway.engine import Deployment, Engine
 from routewright.gateway.exchange import (
+    AnswerTold,
     BodyHandling,
     Forward,
     Headers,
@@ -50,8 +51,7 @@ from routewright.gateway.outgoing import (
 from routewright.gateway.scan import Scan, scan
 from routewright.gateway.watching import Decided, Watcher, tell
 from routewright.policy.decision import Decision, decide, standing_by
-from routewright.policy.guards import GuardOutcome
-from routewright.policy.settings import Policy
+from routewright.policy.guards import GuardOutcome, fails_closed
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +124,7 @@ class PipelineHandler:
         """Models that stand by."""
         self._reader = AnswerReader(Masker(()))
         self._headers: dict[str, str] = {}
+        self._is_left = False
         engine.telemetry.gauge("in_flight_requests", 1, door=record.door)
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
@@ -210,10 +211,13 @@ class PipelineHandler:
         found = self._decision is not None and any(
             outcome.action != "allow" for outcome in self._decision.guards
         )
-        if found or _fails_closed(deployment.policy):
+        policy = deployment.policy
+        overrides = [model.guards for model in policy.models.values()]
+        overrides += [decision.guards for decision in policy.decisions]
+        if found or fails_closed(policy.guards, overrides):
             raise ServingError("a guard lets no request pass that it could not check")
-        name = self._record.model = deployment.policy.default_model
-        model = deployment.policy.models[name]
+        name = self._record.model = policy.default_model
+        model = policy.models[name]
         body = None
         if self._body is not None:
             body = dump_json(set_model(self._body, model.served_name or name))
@@ -256,10 +260,27 @@ class PipelineHandler:
         self._record.error = "too_large"
         return self._answer(ANSWER_TOO_LARGE, "failed")
 
-    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
+    def on_left(self) -> None:
+        """Tell the watchers, and keep no more than the record."""
+        if self._is_left:
+            return
+        self._is_left = True
+        self._engine.telemetry.gauge("in_flight_requests", -1, door=self._record.door)
+        request, decision = self._request, self._decision
+        if request is not None and decision is not None:
+            facts, scanned = request.facts, request.scanned
+            tell(self._watchers, Decided(request.deployment, facts, scanned, decision))
+        self._request = self._body = None
+
+    def on_end(
+        self, outcome: Outcome, code: str | None = None, told: AnswerTold | None = None
+    ) -> None:
         """Tell the observers."""
         record = self._record
-        record.duration_s = record.elapsed_s()
+        if told is not None:
+            record.status, record.duration_s = told.status, told.duration_s
+        elif outcome is not Outcome.UNSEEN:
+            record.duration_s = record.elapsed_s()
         if record.added_s is None:  # the door itself refused it, or its client left before
             record.outcome = "refused"
         if outcome is Outcome.ABORTED and record.outcome in {"forwarded", "refused"}:
@@ -268,13 +289,9 @@ class PipelineHandler:
             record.outcome = "failed"
         unknown = "internal" if outcome is Outcome.FAILED else None
         record.error = record.error or code or unknown
-        self._engine.telemetry.gauge("in_flight_requests", -1, door=record.door)
         for observe in self._observers:
             observe(record)
-        request, decision = self._request, self._decision
-        if request is not None and decision is not None:
-            facts, scanned = request.facts, request.scanned
-            tell(self._watchers, Decided(request.deployment, facts, scanned, decision))
+        self.on_left()
 
     def _note_scan(self, scanned: Scan) -> None:
         record = self._record
@@ -330,8 +347,10 @@ class PipelineHandler:
         self._headers["x-routewright-latency-ms"] = f"{since_s * 1000:.2f}"
         request.history.note(decision)
         self._record.outcome = "forwarded"
-        headers = request_headers(deployment, decision, readable=self._reader.looks)
-        return forward_to(deployment, decision.model, body, self._traced(headers))
+        looks = self._reader.looks
+        headers = self._traced(request_headers(deployment, decision, readable=looks))
+        answer = None if looks else ResponsePlan(set_headers=self._headers)
+        return forward_to(deployment, decision.model, body, headers, answer)
 
     def _traced(self, headers: dict[str, str]) -> dict[str, str]:
         """With our span's context; without one the client's header passes as it came."""
@@ -356,18 +375,6 @@ class PipelineHandler:
         headers["x-routewright-request-id"] = self._record.request_id
         headers["x-routewright-latency-ms"] = f"{self._record.elapsed_s() * 1000:.2f}"
         return Immediate(status=answer.status, headers=headers, body=answer.body)
-
-
-def _fails_closed(policy: Policy) -> bool:
-    """Whether a guard that acts, be it for one decision or model, says ``on_error: closed``."""
-    jailbreak, pii = policy.guards.jailbreak, policy.guards.pii
-    if pii is not None and pii.on_error == "closed" and pii.mode == "enforce":
-        return True
-    if jailbreak is None or jailbreak.on_error == "open":
-        return False
-    overrides = [model.guards for model in policy.models.values()]
-    overrides += [decision.guards for decision in policy.decisions]
-    return "block" in {jailbreak.mode, *(override.jailbreak.mode for override in overrides)}
 
 
 def _write(request: _Request, decision: Decision) -> tuple[Outgoing, bytes | None]:

@@ -122,6 +122,9 @@ class Envoy:
     """Where Envoy finds the gateway; None is the address that `ext_proc` listens on."""
     request_body_mode: Literal["BUFFERED", "FULL_DUPLEX_STREAMED"] = "BUFFERED"
     response_body_mode: Literal["STREAMED", "FULL_DUPLEX_STREAMED", "BUFFERED"] = "STREAMED"
+    watch_answers: bool = False
+    """Whether the gateway hears of every answer: its status, and how long it took. Else only of
+    those that it changes or has to remember; the others come half a millisecond earlier."""
     ca_file: str = "/etc/ssl/certs/ca-certificates.crt"
     """Certificates that those of the models' servers are checked against."""
 

@@ -72,7 +72,9 @@ class Tracing:
             child.end(begin_ns + round(stage.duration_s * 1e9))
         if record.outcome == "failed":
             span.set_status(Status(StatusCode.ERROR))
-        span.end(start_ns + round((record.duration_s or record.elapsed_s()) * 1e9))
+        # Where the answer is left to Envoy, what is ours ends with the decision.
+        ended_s = record.duration_s or record.added_s or record.elapsed_s()
+        span.end(start_ns + round(ended_s * 1e9))
 
     def close(self) -> None:
         """Send what is left."""

@@ -243,6 +243,21 @@ def stricter(first: GuardOutcome, second: GuardOutcome) -> GuardOutcome:
     return replace(worse, types=types, reason=_found(types))
 
 
+def fails_closed(guards: Guards, overrides: Iterable[GuardOverrides]) -> bool:
+    """Whether a guard that acts says ``on_error: closed``.
+
+    Args:
+        guards: of a policy.
+        overrides: of its models and decisions; a guard may act for one of them alone.
+    """
+    jailbreak, pii = guards.jailbreak, guards.pii
+    if pii is not None and pii.on_error == "closed" and pii.mode == "enforce":
+        return True
+    if jailbreak is None or jailbreak.on_error == "open":
+        return False
+    return "block" in {jailbreak.mode, *(override.jailbreak.mode for override in overrides)}
+
+
 def _found(types: Mapping[str, Action]) -> str:
     named = ", ".join(f"{name}: {action}" for name, action in types.items())
     return named or "no personal data found"

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from routewright.errors import ConfigError
-from routewright.gateway.envoy_bootstrap import (
+from routewright.gateway.envoy_bootstrap import envoy_bootstrap
+from routewright.gateway.envoy_settings import (
     Endpoint,
     EnvoySettings,
     ModelUpstream,
     UpstreamTls,
-    envoy_bootstrap,
 )
 
 LOCAL = ModelUpstream(
@@ -141,3 +141,16 @@ def test_without_a_destination_header_nothing_leads_to_other_addresses() -> None
 def test_settings_that_cannot_work_are_refused(settings: EnvoySettings, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         envoy_bootstrap(settings)
+
+
+def test_an_envoy_that_watches_adds_and_logs_nothing() -> None:
+    left, watched = SETTINGS, replace(SETTINGS, watch_answers=True)
+    assert manager(left)["access_log"]
+    assert "access_log" not in manager(watched)
+    for key in ("response_headers_to_add", "response_headers_to_remove"):
+        assert manager(left)["route_config"]["virtual_hosts"][0][key]
+        assert key not in manager(watched)["route_config"]["virtual_hosts"][0]
+    for settings, says in ((left, True), (watched, False)):
+        ext_proc = manager(settings)["http_filters"][0]["typed_config"]
+        assert ("initial_metadata" in ext_proc["grpc_service"]) is says
+        assert ("metadata_options" in ext_proc) is says

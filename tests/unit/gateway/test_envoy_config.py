@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 
 from routewright.cli.main import app
 from routewright.errors import ConfigError, RoutewrightError
-from routewright.gateway.envoy_bootstrap import (
+from routewright.gateway.envoy_bootstrap import envoy_bootstrap
+from routewright.gateway.envoy_config import envoy_settings, envoy_yaml
+from routewright.gateway.envoy_settings import (
     Endpoint,
     EnvoySettings,
     ModelUpstream,
     UpstreamTls,
-    envoy_bootstrap,
 )
-from routewright.gateway.envoy_config import envoy_settings, envoy_yaml
 from routewright.gateway.settings import parse_gateway
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "routewright.yaml"

@@ -18,7 +18,13 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     ProcessingResponse,
     ProtocolConfiguration,
 )
-from routewright.gateway.exchange import Forward, Headers, Immediate, Outcome, ResponsePlan
+from routewright.gateway.exchange import (
+    Forward,
+    Headers,
+    Immediate,
+    Outcome,
+    ResponsePlan,
+)
 from routewright.gateway.ext_proc import (
     LIVENESS,
     READINESS,
@@ -73,7 +79,9 @@ class Thinker:
     def on_too_large(self) -> Immediate:
         return Immediate(status=502)
 
-    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
+    def on_left(self) -> None: ...
+
+    def on_end(self, outcome: Outcome, code: str | None = None, told: Any = None) -> None:
         self.outcome = outcome
         self.ended.set()
 

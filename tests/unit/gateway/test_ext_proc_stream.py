@@ -57,18 +57,18 @@ class Recorder:
 
     unguarded = staticmethod(Forward)
     on_too_large = staticmethod(lambda: Immediate(status=502))
+    on_left = staticmethod(lambda: None)
 
     async def on_unavailable(self) -> None: ...
-
     async def on_response_headers(self, headers: Headers) -> ResponsePlan | Immediate:
         self.note("response", dict(headers))
         return self.plan
 
     async def on_response_chunk(self, chunk: bytes, *, end: bool) -> bytes:
         self.note("chunk", chunk, end)
-        return chunk.upper() + (b"!" if end else b"")
+        return chunk.upper() + b"!" * end
 
-    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None, told: Any = None) -> None:
         self.outcomes.append(outcome)
 
     def note(self, phase: str, *what: Any) -> None:

@@ -22,61 +22,62 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)routewright/gateway/_proto/ext_proc.proto\x12\x1croutewright.gateway.ext_proc\"\xc4\x01\n\x15ProtocolConfiguration\x12T\n\x11request_body_mode\x18\x01 \x01(\x0e\x32\x39.routewright.gateway.ext_proc.ProcessingMode.BodySendMode\x12U\n\x12response_body_mode\x18\x02 \x01(\x0e\x32\x39.routewright.gateway.ext_proc.ProcessingMode.BodySendMode\"\x8b\x04\n\x11ProcessingRequest\x12\x44\n\x0frequest_headers\x18\x02 \x01(\x0b\x32).routewright.gateway.ext_proc.HttpHeadersH\x00\x12\x45\n\x10response_headers\x18\x03 \x01(\x0b\x32).routewright.gateway.ext_proc.HttpHeadersH\x00\x12>\n\x0crequest_body\x18\x04 \x01(\x0b\x32&.routewright.gateway.ext_proc.HttpBodyH\x00\x12?\n\rresponse_body\x18\x05 \x01(\x0b\x32&.routewright.gateway.ext_proc.HttpBodyH\x00\x12\x46\n\x10request_trailers\x18\x06 \x01(\x0b\x32*.routewright.gateway.ext_proc.HttpTrailersH\x00\x12G\n\x11response_trailers\x18\x07 \x01(\x0b\x32*.routewright.gateway.ext_proc.HttpTrailersH\x00\x12L\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32\x33.routewright.gateway.ext_proc.ProtocolConfigurationB\t\n\x07request\"\xeb\x04\n\x12ProcessingResponse\x12H\n\x0frequest_headers\x18\x01 \x01(\x0b\x32-.routewright.gateway.ext_proc.HeadersResponseH\x00\x12I\n\x10response_headers\x18\x02 \x01(\x0b\x32-.routewright.gateway.ext_proc.HeadersResponseH\x00\x12\x42\n\x0crequest_body\x18\x03 \x01(\x0b\x32*.routewright.gateway.ext_proc.BodyResponseH\x00\x12\x43\n\rresponse_body\x18\x04 \x01(\x0b\x32*.routewright.gateway.ext_proc.BodyResponseH\x00\x12J\n\x10request_trailers\x18\x05 \x01(\x0b\x32..routewright.gateway.ext_proc.TrailersResponseH\x00\x12K\n\x11response_trailers\x18\x06 \x01(\x0b\x32..routewright.gateway.ext_proc.TrailersResponseH\x00\x12M\n\x12immediate_response\x18\x07 \x01(\x0b\x32/.routewright.gateway.ext_proc.ImmediateResponseH\x00\x12\x43\n\rmode_override\x18\t \x01(\x0b\x32,.routewright.gateway.ext_proc.ProcessingModeB\n\n\x08response\"^\n\x0bHttpHeaders\x12\x38\n\x07headers\x18\x01 \x01(\x0b\x32\'.routewright.gateway.ext_proc.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"I\n\x0cHttpTrailers\x12\x39\n\x08trailers\x18\x01 \x01(\x0b\x32\'.routewright.gateway.ext_proc.HeaderMap\"Q\n\x0fHeadersResponse\x12>\n\x08response\x18\x01 \x01(\x0b\x32,.routewright.gateway.ext_proc.CommonResponse\"N\n\x0c\x42odyResponse\x12>\n\x08response\x18\x01 \x01(\x0b\x32,.routewright.gateway.ext_proc.CommonResponse\"Y\n\x10TrailersResponse\x12\x45\n\x0fheader_mutation\x18\x01 \x01(\x0b\x32,.routewright.gateway.ext_proc.HeaderMutation\"\xbc\x02\n\x0e\x43ommonResponse\x12K\n\x06status\x18\x01 \x01(\x0e\x32;.routewright.gateway.ext_proc.CommonResponse.ResponseStatus\x12\x45\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32,.routewright.gateway.ext_proc.HeaderMutation\x12\x41\n\rbody_mutation\x18\x03 \x01(\x0b\x32*.routewright.gateway.ext_proc.BodyMutation\x12\x19\n\x11\x63lear_route_cache\x18\x05 \x01(\x08\"8\n\x0eResponseStatus\x12\x0c\n\x08\x43ONTINUE\x10\x00\x12\x18\n\x14\x43ONTINUE_AND_REPLACE\x10\x01\"\xab\x01\n\x11ImmediateResponse\x12\x38\n\x06status\x18\x01 \x01(\x0b\x32(.routewright.gateway.ext_proc.HttpStatus\x12=\n\x07headers\x18\x02 \x01(\x0b\x32,.routewright.gateway.ext_proc.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"n\n\x0eHeaderMutation\x12\x44\n\x0bset_headers\x18\x01 \x03(\x0b\x32/.routewright.gateway.ext_proc.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x91\x01\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x14\n\nclear_body\x18\x02 \x01(\x08H\x00\x12O\n\x11streamed_response\x18\x03 \x01(\x0b\x32\x32.routewright.gateway.ext_proc.StreamedBodyResponseH\x00\x42\n\n\x08mutation\"\xcc\x05\n\x0eProcessingMode\x12X\n\x13request_header_mode\x18\x01 \x01(\x0e\x32;.routewright.gateway.ext_proc.ProcessingMode.HeaderSendMode\x12Y\n\x14response_header_mode\x18\x02 \x01(\x0e\x32;.routewright.gateway.ext_proc.ProcessingMode.HeaderSendMode\x12T\n\x11request_body_mode\x18\x03 \x01(\x0e\x32\x39.routewright.gateway.ext_proc.ProcessingMode.BodySendMode\x12U\n\x12response_body_mode\x18\x04 \x01(\x0e\x32\x39.routewright.gateway.ext_proc.ProcessingMode.BodySendMode\x12Y\n\x14request_trailer_mode\x18\x05 \x01(\x0e\x32;.routewright.gateway.ext_proc.ProcessingMode.HeaderSendMode\x12Z\n\x15response_trailer_mode\x18\x06 \x01(\x0e\x32;.routewright.gateway.ext_proc.ProcessingMode.HeaderSendMode\"1\n\x0eHeaderSendMode\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x08\n\x04SEND\x10\x01\x12\x08\n\x04SKIP\x10\x02\"n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xc2\x02\n\x11HeaderValueOption\x12\x39\n\x06header\x18\x01 \x01(\x0b\x32).routewright.gateway.ext_proc.HeaderValue\x12Y\n\rappend_action\x18\x03 \x01(\x0e\x32\x42.routewright.gateway.ext_proc.HeaderValueOption.HeaderAppendAction\x12\x18\n\x10keep_empty_value\x18\x04 \x01(\x08\"}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\"G\n\tHeaderMap\x12:\n\x07headers\x18\x01 \x03(\x0b\x32).routewright.gateway.ext_proc.HeaderValue\"D\n\nHttpStatus\x12\x36\n\x04\x63ode\x18\x01 \x01(\x0e\x32(.routewright.gateway.ext_proc.StatusCode*\xb5\t\n\nStatusCode\x12\t\n\x05\x45mpty\x10\x00\x12\x0c\n\x08\x43ontinue\x10\x64\x12\x07\n\x02OK\x10\xc8\x01\x12\x0c\n\x07\x43reated\x10\xc9\x01\x12\r\n\x08\x41\x63\x63\x65pted\x10\xca\x01\x12 \n\x1bNonAuthoritativeInformation\x10\xcb\x01\x12\x0e\n\tNoContent\x10\xcc\x01\x12\x11\n\x0cResetContent\x10\xcd\x01\x12\x13\n\x0ePartialContent\x10\xce\x01\x12\x10\n\x0bMultiStatus\x10\xcf\x01\x12\x14\n\x0f\x41lreadyReported\x10\xd0\x01\x12\x0b\n\x06IMUsed\x10\xe2\x01\x12\x14\n\x0fMultipleChoices\x10\xac\x02\x12\x15\n\x10MovedPermanently\x10\xad\x02\x12\n\n\x05\x46ound\x10\xae\x02\x12\r\n\x08SeeOther\x10\xaf\x02\x12\x10\n\x0bNotModified\x10\xb0\x02\x12\r\n\x08UseProxy\x10\xb1\x02\x12\x16\n\x11TemporaryRedirect\x10\xb3\x02\x12\x16\n\x11PermanentRedirect\x10\xb4\x02\x12\x0f\n\nBadRequest\x10\x90\x03\x12\x11\n\x0cUnauthorized\x10\x91\x03\x12\x14\n\x0fPaymentRequired\x10\x92\x03\x12\x0e\n\tForbidden\x10\x93\x03\x12\r\n\x08NotFound\x10\x94\x03\x12\x15\n\x10MethodNotAllowed\x10\x95\x03\x12\x12\n\rNotAcceptable\x10\x96\x03\x12 \n\x1bProxyAuthenticationRequired\x10\x97\x03\x12\x13\n\x0eRequestTimeout\x10\x98\x03\x12\r\n\x08\x43onflict\x10\x99\x03\x12\t\n\x04Gone\x10\x9a\x03\x12\x13\n\x0eLengthRequired\x10\x9b\x03\x12\x17\n\x12PreconditionFailed\x10\x9c\x03\x12\x14\n\x0fPayloadTooLarge\x10\x9d\x03\x12\x0f\n\nURITooLong\x10\x9e\x03\x12\x19\n\x14UnsupportedMediaType\x10\x9f\x03\x12\x18\n\x13RangeNotSatisfiable\x10\xa0\x03\x12\x16\n\x11\x45xpectationFailed\x10\xa1\x03\x12\x17\n\x12MisdirectedRequest\x10\xa5\x03\x12\x18\n\x13UnprocessableEntity\x10\xa6\x03\x12\x0b\n\x06Locked\x10\xa7\x03\x12\x15\n\x10\x46\x61iledDependency\x10\xa8\x03\x12\x14\n\x0fUpgradeRequired\x10\xaa\x03\x12\x19\n\x14PreconditionRequired\x10\xac\x03\x12\x14\n\x0fTooManyRequests\x10\xad\x03\x12 \n\x1bRequestHeaderFieldsTooLarge\x10\xaf\x03\x12\x18\n\x13InternalServerError\x10\xf4\x03\x12\x13\n\x0eNotImplemented\x10\xf5\x03\x12\x0f\n\nBadGateway\x10\xf6\x03\x12\x17\n\x12ServiceUnavailable\x10\xf7\x03\x12\x13\n\x0eGatewayTimeout\x10\xf8\x03\x12\x1c\n\x17HTTPVersionNotSupported\x10\xf9\x03\x12\x1a\n\x15VariantAlsoNegotiates\x10\xfa\x03\x12\x18\n\x13InsufficientStorage\x10\xfb\x03\x12\x11\n\x0cLoopDetected\x10\xfc\x03\x12\x10\n\x0bNotExtended\x10\xfe\x03\x12\"\n\x1dNetworkAuthenticationRequired\x10\xff\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)routewright/gateway/_proto/ext_proc.proto\x12\x1croutewright.gateway.ext_proc\x1a\x1cgoogle/protobuf/struct.proto\"\xc4\x01\n\x15ProtocolConfiguration\x12T\n\x11request_body_mode\x18\x01 \x01(\x0e\x32\x39.routewright.gateway.ext_proc.ProcessingMode.BodySendMode\x12U\n\x12response_body_mode\x18\x02 \x01(\x0e\x32\x39.routewright.gateway.ext_proc.ProcessingMode.BodySendMode\"\x8b\x04\n\x11ProcessingRequest\x12\x44\n\x0frequest_headers\x18\x02 \x01(\x0b\x32).routewright.gateway.ext_proc.HttpHeadersH\x00\x12\x45\n\x10response_headers\x18\x03 \x01(\x0b\x32).routewright.gateway.ext_proc.HttpHeadersH\x00\x12>\n\x0crequest_body\x18\x04 \x01(\x0b\x32&.routewright.gateway.ext_proc.HttpBodyH\x00\x12?\n\rresponse_body\x18\x05 \x01(\x0b\x32&.routewright.gateway.ext_proc.HttpBodyH\x00\x12\x46\n\x10request_trailers\x18\x06 \x01(\x0b\x32*.routewright.gateway.ext_proc.HttpTrailersH\x00\x12G\n\x11response_trailers\x18\x07 \x01(\x0b\x32*.routewright.gateway.ext_proc.HttpTrailersH\x00\x12L\n\x0fprotocol_config\x18\x0b \x01(\x0b\x32\x33.routewright.gateway.ext_proc.ProtocolConfigurationB\t\n\x07request\"\x9e\x05\n\x12ProcessingResponse\x12H\n\x0frequest_headers\x18\x01 \x01(\x0b\x32-.routewright.gateway.ext_proc.HeadersResponseH\x00\x12I\n\x10response_headers\x18\x02 \x01(\x0b\x32-.routewright.gateway.ext_proc.HeadersResponseH\x00\x12\x42\n\x0crequest_body\x18\x03 \x01(\x0b\x32*.routewright.gateway.ext_proc.BodyResponseH\x00\x12\x43\n\rresponse_body\x18\x04 \x01(\x0b\x32*.routewright.gateway.ext_proc.BodyResponseH\x00\x12J\n\x10request_trailers\x18\x05 \x01(\x0b\x32..routewright.gateway.ext_proc.TrailersResponseH\x00\x12K\n\x11response_trailers\x18\x06 \x01(\x0b\x32..routewright.gateway.ext_proc.TrailersResponseH\x00\x12M\n\x12immediate_response\x18\x07 \x01(\x0b\x32/.routewright.gateway.ext_proc.ImmediateResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x43\n\rmode_override\x18\t \x01(\x0b\x32,.routewright.gateway.ext_proc.ProcessingModeB\n\n\x08response\"^\n\x0bHttpHeaders\x12\x38\n\x07headers\x18\x01 \x01(\x0b\x32\'.routewright.gateway.ext_proc.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"I\n\x0cHttpTrailers\x12\x39\n\x08trailers\x18\x01 \x01(\x0b\x32\'.routewright.gateway.ext_proc.HeaderMap\"Q\n\x0fHeadersResponse\x12>\n\x08response\x18\x01 \x01(\x0b\x32,.routewright.gateway.ext_proc.CommonResponse\"N\n\x0c\x42odyResponse\x12>\n\x08response\x18\x01 \x01(\x0b\x32,.routewright.gateway.ext_proc.CommonResponse\"Y\n\x10TrailersResponse\x12\x45\n\x0fheader_mutation\x18\x01 \x01(\x0b\x32,.routewright.gateway.ext_proc.HeaderMutation\"\xbc\x02\n\x0e\x43ommonResponse\x12K\n\x06status\x18\x01 \x01(\x0e\x32;.routewright.gateway.ext_proc.CommonResponse.ResponseStatus\x12\x45\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32,.routewright.gateway.ext_proc.HeaderMutation\x12\x41\n\rbody_mutation\x18\x03 \x01(\x0b\x32*.routewright.gateway.ext_proc.BodyMutation\x12\x19\n\x11\x63lear_route_cache\x18\x05 \x01(\x08\"8\n\x0eResponseStatus\x12\x0c\n\x08\x43ONTINUE\x10\x00\x12\x18\n\x14\x43ONTINUE_AND_REPLACE\x10\x01\"\xab\x01\n\x11ImmediateResponse\x12\x38\n\x06status\x18\x01 \x01(\x0b\x32(.routewright.gateway.ext_proc.HttpStatus\x12=\n\x07headers\x18\x02 \x01(\x0b\x32,.routewright.gateway.ext_proc.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"n\n\x0eHeaderMutation\x12\x44\n\x0bset_headers\x18\x01 \x03(\x0b\x32/.routewright.gateway.ext_proc.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\x91\x01\n\x0c\x42odyMutation\x12\x0e\n\x04\x62ody\x18\x01 \x01(\x0cH\x00\x12\x14\n\nclear_body\x18\x02 \x01(\x08H\x00\x12O\n\x11streamed_response\x18\x03 \x01(\x0b\x32\x32.routewright.gateway.ext_proc.StreamedBodyResponseH\x00\x42\n\n\x08mutation\"\xcc\x05\n\x0eProcessingMode\x12X\n\x13request_header_mode\x18\x01 \x01(\x0e\x32;.routewright.gateway.ext_proc.ProcessingMode.HeaderSendMode\x12Y\n\x14response_header_mode\x18\x02 \x01(\x0e\x32;.routewright.gateway.ext_proc.ProcessingMode.HeaderSendMode\x12T\n\x11request_body_mode\x18\x03 \x01(\x0e\x32\x39.routewright.gateway.ext_proc.ProcessingMode.BodySendMode\x12U\n\x12response_body_mode\x18\x04 \x01(\x0e\x32\x39.routewright.gateway.ext_proc.ProcessingMode.BodySendMode\x12Y\n\x14request_trailer_mode\x18\x05 \x01(\x0e\x32;.routewright.gateway.ext_proc.ProcessingMode.HeaderSendMode\x12Z\n\x15response_trailer_mode\x18\x06 \x01(\x0e\x32;.routewright.gateway.ext_proc.ProcessingMode.HeaderSendMode\"1\n\x0eHeaderSendMode\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x08\n\x04SEND\x10\x01\x12\x08\n\x04SKIP\x10\x02\"n\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x12\x08\n\x04GRPC\x10\x05\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xc2\x02\n\x11HeaderValueOption\x12\x39\n\x06header\x18\x01 \x01(\x0b\x32).routewright.gateway.ext_proc.HeaderValue\x12Y\n\rappend_action\x18\x03 \x01(\x0e\x32\x42.routewright.gateway.ext_proc.HeaderValueOption.HeaderAppendAction\x12\x18\n\x10keep_empty_value\x18\x04 \x01(\x08\"}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\"G\n\tHeaderMap\x12:\n\x07headers\x18\x01 \x03(\x0b\x32).routewright.gateway.ext_proc.HeaderValue\"D\n\nHttpStatus\x12\x36\n\x04\x63ode\x18\x01 \x01(\x0e\x32(.routewright.gateway.ext_proc.StatusCode*\xb5\t\n\nStatusCode\x12\t\n\x05\x45mpty\x10\x00\x12\x0c\n\x08\x43ontinue\x10\x64\x12\x07\n\x02OK\x10\xc8\x01\x12\x0c\n\x07\x43reated\x10\xc9\x01\x12\r\n\x08\x41\x63\x63\x65pted\x10\xca\x01\x12 \n\x1bNonAuthoritativeInformation\x10\xcb\x01\x12\x0e\n\tNoContent\x10\xcc\x01\x12\x11\n\x0cResetContent\x10\xcd\x01\x12\x13\n\x0ePartialContent\x10\xce\x01\x12\x10\n\x0bMultiStatus\x10\xcf\x01\x12\x14\n\x0f\x41lreadyReported\x10\xd0\x01\x12\x0b\n\x06IMUsed\x10\xe2\x01\x12\x14\n\x0fMultipleChoices\x10\xac\x02\x12\x15\n\x10MovedPermanently\x10\xad\x02\x12\n\n\x05\x46ound\x10\xae\x02\x12\r\n\x08SeeOther\x10\xaf\x02\x12\x10\n\x0bNotModified\x10\xb0\x02\x12\r\n\x08UseProxy\x10\xb1\x02\x12\x16\n\x11TemporaryRedirect\x10\xb3\x02\x12\x16\n\x11PermanentRedirect\x10\xb4\x02\x12\x0f\n\nBadRequest\x10\x90\x03\x12\x11\n\x0cUnauthorized\x10\x91\x03\x12\x14\n\x0fPaymentRequired\x10\x92\x03\x12\x0e\n\tForbidden\x10\x93\x03\x12\r\n\x08NotFound\x10\x94\x03\x12\x15\n\x10MethodNotAllowed\x10\x95\x03\x12\x12\n\rNotAcceptable\x10\x96\x03\x12 \n\x1bProxyAuthenticationRequired\x10\x97\x03\x12\x13\n\x0eRequestTimeout\x10\x98\x03\x12\r\n\x08\x43onflict\x10\x99\x03\x12\t\n\x04Gone\x10\x9a\x03\x12\x13\n\x0eLengthRequired\x10\x9b\x03\x12\x17\n\x12PreconditionFailed\x10\x9c\x03\x12\x14\n\x0fPayloadTooLarge\x10\x9d\x03\x12\x0f\n\nURITooLong\x10\x9e\x03\x12\x19\n\x14UnsupportedMediaType\x10\x9f\x03\x12\x18\n\x13RangeNotSatisfiable\x10\xa0\x03\x12\x16\n\x11\x45xpectationFailed\x10\xa1\x03\x12\x17\n\x12MisdirectedRequest\x10\xa5\x03\x12\x18\n\x13UnprocessableEntity\x10\xa6\x03\x12\x0b\n\x06Locked\x10\xa7\x03\x12\x15\n\x10\x46\x61iledDependency\x10\xa8\x03\x12\x14\n\x0fUpgradeRequired\x10\xaa\x03\x12\x19\n\x14PreconditionRequired\x10\xac\x03\x12\x14\n\x0fTooManyRequests\x10\xad\x03\x12 \n\x1bRequestHeaderFieldsTooLarge\x10\xaf\x03\x12\x18\n\x13InternalServerError\x10\xf4\x03\x12\x13\n\x0eNotImplemented\x10\xf5\x03\x12\x0f\n\nBadGateway\x10\xf6\x03\x12\x17\n\x12ServiceUnavailable\x10\xf7\x03\x12\x13\n\x0eGatewayTimeout\x10\xf8\x03\x12\x1c\n\x17HTTPVersionNotSupported\x10\xf9\x03\x12\x1a\n\x15VariantAlsoNegotiates\x10\xfa\x03\x12\x18\n\x13InsufficientStorage\x10\xfb\x03\x12\x11\n\x0cLoopDetected\x10\xfc\x03\x12\x10\n\x0bNotExtended\x10\xfe\x03\x12\"\n\x1dNetworkAuthenticationRequired\x10\xff\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'routewright.gateway._proto.ext_proc_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUSCODE']._serialized_start=3960
-  _globals['_STATUSCODE']._serialized_end=5165
-  _globals['_PROTOCOLCONFIGURATION']._serialized_start=76
-  _globals['_PROTOCOLCONFIGURATION']._serialized_end=272
-  _globals['_PROCESSINGREQUEST']._serialized_start=275
-  _globals['_PROCESSINGREQUEST']._serialized_end=798
-  _globals['_PROCESSINGRESPONSE']._serialized_start=801
-  _globals['_PROCESSINGRESPONSE']._serialized_end=1420
-  _globals['_HTTPHEADERS']._serialized_start=1422
-  _globals['_HTTPHEADERS']._serialized_end=1516
-  _globals['_HTTPBODY']._serialized_start=1518
-  _globals['_HTTPBODY']._serialized_end=1565
-  _globals['_HTTPTRAILERS']._serialized_start=1567
-  _globals['_HTTPTRAILERS']._serialized_end=1640
-  _globals['_HEADERSRESPONSE']._serialized_start=1642
-  _globals['_HEADERSRESPONSE']._serialized_end=1723
-  _globals['_BODYRESPONSE']._serialized_start=1725
-  _globals['_BODYRESPONSE']._serialized_end=1803
-  _globals['_TRAILERSRESPONSE']._serialized_start=1805
-  _globals['_TRAILERSRESPONSE']._serialized_end=1894
-  _globals['_COMMONRESPONSE']._serialized_start=1897
-  _globals['_COMMONRESPONSE']._serialized_end=2213
-  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_start=2157
-  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_end=2213
-  _globals['_IMMEDIATERESPONSE']._serialized_start=2216
-  _globals['_IMMEDIATERESPONSE']._serialized_end=2387
-  _globals['_HEADERMUTATION']._serialized_start=2389
-  _globals['_HEADERMUTATION']._serialized_end=2499
-  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2501
-  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2560
-  _globals['_BODYMUTATION']._serialized_start=2563
-  _globals['_BODYMUTATION']._serialized_end=2708
-  _globals['_PROCESSINGMODE']._serialized_start=2711
-  _globals['_PROCESSINGMODE']._serialized_end=3427
-  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_start=3266
-  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_end=3315
-  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_start=3317
-  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_end=3427
-  _globals['_HEADERVALUE']._serialized_start=3429
-  _globals['_HEADERVALUE']._serialized_end=3489
-  _globals['_HEADERVALUEOPTION']._serialized_start=3492
-  _globals['_HEADERVALUEOPTION']._serialized_end=3814
-  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_start=3689
-  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_end=3814
-  _globals['_HEADERMAP']._serialized_start=3816
-  _globals['_HEADERMAP']._serialized_end=3887
-  _globals['_HTTPSTATUS']._serialized_start=3889
-  _globals['_HTTPSTATUS']._serialized_end=3957
+  _globals['_STATUSCODE']._serialized_start=4041
+  _globals['_STATUSCODE']._serialized_end=5246
+  _globals['_PROTOCOLCONFIGURATION']._serialized_start=106
+  _globals['_PROTOCOLCONFIGURATION']._serialized_end=302
+  _globals['_PROCESSINGREQUEST']._serialized_start=305
+  _globals['_PROCESSINGREQUEST']._serialized_end=828
+  _globals['_PROCESSINGRESPONSE']._serialized_start=831
+  _globals['_PROCESSINGRESPONSE']._serialized_end=1501
+  _globals['_HTTPHEADERS']._serialized_start=1503
+  _globals['_HTTPHEADERS']._serialized_end=1597
+  _globals['_HTTPBODY']._serialized_start=1599
+  _globals['_HTTPBODY']._serialized_end=1646
+  _globals['_HTTPTRAILERS']._serialized_start=1648
+  _globals['_HTTPTRAILERS']._serialized_end=1721
+  _globals['_HEADERSRESPONSE']._serialized_start=1723
+  _globals['_HEADERSRESPONSE']._serialized_end=1804
+  _globals['_BODYRESPONSE']._serialized_start=1806
+  _globals['_BODYRESPONSE']._serialized_end=1884
+  _globals['_TRAILERSRESPONSE']._serialized_start=1886
+  _globals['_TRAILERSRESPONSE']._serialized_end=1975
+  _globals['_COMMONRESPONSE']._serialized_start=1978
+  _globals['_COMMONRESPONSE']._serialized_end=2294
+  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_start=2238
+  _globals['_COMMONRESPONSE_RESPONSESTATUS']._serialized_end=2294
+  _globals['_IMMEDIATERESPONSE']._serialized_start=2297
+  _globals['_IMMEDIATERESPONSE']._serialized_end=2468
+  _globals['_HEADERMUTATION']._serialized_start=2470
+  _globals['_HEADERMUTATION']._serialized_end=2580
+  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2582
+  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2641
+  _globals['_BODYMUTATION']._serialized_start=2644
+  _globals['_BODYMUTATION']._serialized_end=2789
+  _globals['_PROCESSINGMODE']._serialized_start=2792
+  _globals['_PROCESSINGMODE']._serialized_end=3508
+  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_start=3347
+  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_end=3396
+  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_start=3398
+  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_end=3508
+  _globals['_HEADERVALUE']._serialized_start=3510
+  _globals['_HEADERVALUE']._serialized_end=3570
+  _globals['_HEADERVALUEOPTION']._serialized_start=3573
+  _globals['_HEADERVALUEOPTION']._serialized_end=3895
+  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_start=3770
+  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_end=3895
+  _globals['_HEADERMAP']._serialized_start=3897
+  _globals['_HEADERMAP']._serialized_end=3968
+  _globals['_HTTPSTATUS']._serialized_start=3970
+  _globals['_HTTPSTATUS']._serialized_end=4038
 # @@protoc_insertion_point(module_scope)
