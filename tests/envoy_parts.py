@@ -29,11 +29,11 @@ from starlette.routing import Route
 from routewright.gateway.envoy_bootstrap import envoy_bootstrap
 from routewright.gateway.envoy_settings import Endpoint, EnvoySettings, ModelUpstream
 from routewright.gateway.exchange import (
-    AnswerTold,
     BodyHandling,
     Forward,
     Headers,
     Immediate,
+    LeftAnswer,
     Outcome,
     ResponsePlan,
 )
@@ -60,8 +60,6 @@ class ScriptedHandler:
     name: str = ""
     script: dict[str, Any] = field(default_factory=dict)
     held: bytes = b""
-    told: dict[str, AnswerTold] = field(default_factory=dict)
-    """What was heard of answers that were left, by the same values."""
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
         self.name = headers.get("x-script", "{}")
@@ -77,11 +75,13 @@ class ScriptedHandler:
         new = self.script.get("body")
         if new == "suffix":
             return Forward(set_headers=named, body=body + b" and more")
-        told = self.script.get("left")
+        left = self.script.get("left")
         return Forward(
             set_headers=named,
             body=None if new is None else new.encode(),
-            answer=None if told is None else ResponsePlan(set_headers=told),
+            answer=None
+            if left is None
+            else LeftAnswer(headers=left, endpoint="chat", request_id=self.name),
         )
 
     def unguarded(self) -> Forward:
@@ -111,14 +111,9 @@ class ScriptedHandler:
     def on_too_large(self) -> Immediate:
         return Immediate(status=502)
 
-    def on_left(self) -> None:
-        pass
+    def on_left(self) -> None: ...
 
-    def on_end(
-        self, outcome: Outcome, code: str | None = None, told: AnswerTold | None = None
-    ) -> None:
-        if told is not None:
-            self.told[self.name] = told
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.outcomes[self.name] = outcome
 
     def _raise(self, phase: str) -> None:

@@ -221,7 +221,7 @@ class ScriptedHandler:
     on_too_large = staticmethod(lambda: immediate_answer(ANSWER_TOO_LARGE))
     on_left = staticmethod(lambda: None)
 
-    def on_end(self, outcome: Outcome, code: str | None = None, told: Any = None) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.script.outcomes.append(outcome)
         self.script.codes.append(code)
         self.script.ended.set()

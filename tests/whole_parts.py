@@ -14,6 +14,7 @@ from examples.model_server import create_app
 from routewright.gateway.engine import Deployment
 from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
 from routewright.gateway.http import HttpDoor
+from routewright.gateway.observation import counting_answers
 from tests.envoy_parts import Loop, envoy, serving, settings_for
 from tests.gateway_parts import Gateway, chat, deployment, make_gateway
 
@@ -85,7 +86,9 @@ def whole_gateway(folder: Path) -> Iterator[Whole]:
         gateway.engine.ready = True
         stack.callback(lambda: loop.run(gateway.engine.close()))
         ext_proc = ExtProcServer(
-            partial(gateway.pipeline.handler, "ext_proc"), ExtProcSettings(port=0)
+            partial(gateway.pipeline.handler, "ext_proc"),
+            ExtProcSettings(port=0),
+            (counting_answers(gateway.telemetry, "ext_proc"),),
         )
         door = HttpDoor(
             partial(gateway.pipeline.handler, "http"),

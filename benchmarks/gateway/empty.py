@@ -7,7 +7,6 @@ import sys
 import uvloop
 
 from routewright.gateway.exchange import (
-    AnswerTold,
     BodyHandling,
     Forward,
     Headers,
@@ -46,12 +45,9 @@ class Passing:
     def on_too_large(self) -> Immediate:
         return Immediate(status=502)
 
-    def on_left(self) -> None:
-        pass
+    def on_left(self) -> None: ...
 
-    def on_end(
-        self, outcome: Outcome, code: str | None = None, told: AnswerTold | None = None
-    ) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         pass
 
 

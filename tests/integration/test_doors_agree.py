@@ -1,5 +1,6 @@
 """What a client is told, and what is counted, does not depend on the door."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,8 +8,6 @@ import pytest
 from tests.envoy_parts import wait_until
 from tests.gateway_parts import NEUTRAL, chat
 from tests.whole_parts import DOORS, Whole, ask, whole_gateway
-
-from routewright.gateway.observation import RequestRecord
 
 pytestmark = pytest.mark.integration
 
@@ -40,16 +39,31 @@ def test_answers_tell_the_same_at_every_door(whole: Whole, fields: dict[str, Any
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_an_answer_is_recorded_with_its_status_and_duration(whole: Whole, door: str) -> None:
-    def slow() -> list[RequestRecord]:
-        return [r for r in whole.gateway.records if r.status == 418 and r.door == DOORS[door]]
+def test_a_request_is_counted_once_when_its_answer_has_ended(whole: Whole, door: str) -> None:
+    labels = {"door": DOORS[door], "endpoint": "chat"}
 
-    before = len(slow())
+    def counts() -> list[float]:
+        return [
+            whole.counted("requests_total", **labels, outcome="forwarded"),
+            whole.counted("request_seconds_count", **labels),
+            whole.counted("added_seconds_count", door=DOORS[door]),
+            whole.counted("decisions_total", decision="none", model="small"),
+            whole.counted("in_flight_requests", door=DOORS[door]),
+        ]
+
+    def settled() -> bool:
+        """Envoy tells of earlier requests twice a second."""
+        seen = counts()
+        time.sleep(1.0)
+        return counts() == seen and seen[-1] == 0
+
+    wait_until(settled, "the counts of earlier requests")
+    before, seconds = counts(), whole.counted("request_seconds_sum", **labels)
     headers = {"x-test-delay-ms": "300", "x-test-status": "418"}
-    whole.clients[door].post("/v1/chat/completions", json=chat(NEUTRAL), headers=headers)
-    wait_until(lambda: len(slow()) > before, "the record of the request")
-    record = slow()[-1]
-    assert record.outcome == "forwarded"
-    assert record.duration_s is not None
-    assert record.added_s is not None
-    assert max(0.3, record.added_s) <= record.duration_s < 5
+    answer = whole.clients[door].post(
+        "/v1/chat/completions", json=chat(NEUTRAL, model="small"), headers=headers
+    )
+    assert answer.status_code == 418
+    expected = [before[0] + 1, before[1] + 1, before[2] + 1, before[3] + 1, 0]
+    wait_until(lambda: counts() == expected, f"the counts: {counts()} of {expected}")
+    assert 0.3 <= whole.counted("request_seconds_sum", **labels) - seconds < 5

@@ -19,7 +19,7 @@ from tests.envoy_parts import (
 
 from routewright.gateway.envoy_bootstrap import model_cluster_name
 from routewright.gateway.envoy_filter import EXT_PROC_CLUSTER
-from routewright.gateway.exchange import Outcome
+from routewright.gateway.exchange import EndedAnswer, Outcome
 from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
 from routewright.gateway.settings import ExtProcConnections
 
@@ -56,6 +56,7 @@ class Parts:
     outcomes: dict[str, Outcome]
     loop: Loop
     model: Model
+    answers: list[EndedAnswer]
 
     def count(self, cluster: str, name: str) -> int:
         """A counter of Envoy about the connections of a cluster."""
@@ -70,14 +71,20 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     outcomes: dict[str, Outcome] = {}
     patience = ExtProcConnections(ping_after_s=SILENCE_S, ping_timeout_s=PATIENCE_S)
     settings = ExtProcSettings(port=0, drain_s=0.1, connections=patience)
-    server = ExtProcServer(lambda: ScriptedHandler(outcomes), settings)
+    answers: list[EndedAnswer] = []
+
+    def hear(answer: EndedAnswer) -> None:
+        answers.append(answer)
+        outcomes[answer.request_id] = answer.outcome
+
+    server = ExtProcServer(lambda: ScriptedHandler(outcomes), settings, (hear,))
     port = loop.run(server.start())
     model = Model()
     listening = loop.run(asyncio.start_server(model.answer, "127.0.0.1", 0))
     around = settings_for({"alpha": listening.sockets[0].getsockname()[1]}, port)
     with envoy(around, tmp_path_factory.mktemp("envoy")) as client:
         admin = f"http://127.0.0.1:{around.admin.port}"
-        yield Parts(client, admin, outcomes, loop, model)
+        yield Parts(client, admin, outcomes, loop, model, answers)
     listening.close()
     loop.run(server.stop())
     loop.close()
@@ -132,6 +139,8 @@ def test_of_an_answer_that_was_left_envoy_tells_who_broke_it_off(
 ) -> None:
     outcome = broken_off(parts, script(model="alpha", left={}), breaks=breaks)
     assert outcome is (Outcome.BROKEN if breaks else Outcome.ABORTED)
+    assert parts.answers[-1].status == 200
+    assert parts.answers[-1].code == ("upstream" if breaks else None)
 
 
 def test_a_model_server_cannot_speak_for_the_gateway(parts: Parts) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 from routewright.gateway.envoy_settings import EnvoySettings, seconds
 from routewright.gateway.unwatched import (
     ANSWER_HEADERS,
-    ANSWER_KEY,
     ANSWER_NAMESPACE,
     ANSWERS,
+    REQUEST_ID_FIELD,
     UNWATCHED,
 )
 
@@ -54,10 +54,10 @@ def access_log(settings: EnvoySettings) -> dict[str, Any]:
             "buffer_flush_interval": seconds(_LOG_EVERY_S),
         },
     }
-    key = {
+    is_left = {
         "matcher": {
             "filter": ANSWER_NAMESPACE,
-            "path": [{"key": ANSWER_KEY}],
+            "path": [{"key": REQUEST_ID_FIELD}],
             "value": {"present_match": True},
         },
         "match_if_key_not_found": False,
@@ -65,7 +65,7 @@ def access_log(settings: EnvoySettings) -> dict[str, Any]:
     name = "envoy.access_loggers.http_grpc"
     return {
         "access_log": [
-            {"name": name, "filter": {"metadata_filter": key}, "typed_config": config}
+            {"name": name, "filter": {"metadata_filter": is_left}, "typed_config": config}
         ]
     }
 

@@ -49,14 +49,12 @@ class Outcome(Enum):
 
     COMPLETE = "complete"
     ABORTED = "aborted"
-    """The client went away, or the gateway was stopped, before the answer was through. Through
-    Envoy also: the answer broke off, as Envoy says the same of both."""
+    """The client went away, or the gateway was stopped, before the answer was through. Of an
+    answer watched through Envoy also: it broke off, as Envoy then says the same of both."""
     FAILED = "failed"
     """The handler raised, and the configured failure took its place."""
     BROKEN = "broken"
     """No model answered, or its answer broke off."""
-    UNSEEN = "unseen"
-    """The request went on without the door, which never heard what became of the answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +70,29 @@ class ResponsePlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AnswerTold:
-    """What a door was told of an answer that it left alone."""
+class LeftAnswer:
+    """What any answer to a request gets, for a door that need not see it for that."""
 
+    headers: Headers
+    """For the client."""
+    endpoint: str
+    request_id: str
+    """By these two the end of the answer is told of; see `EndedAnswer`."""
+
+    def __post_init__(self) -> None:
+        check_headers(self.headers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndedAnswer:
+    """How an answer ended that was left alone."""
+
+    endpoint: str
+    request_id: str
+    outcome: Outcome
+    """Complete, aborted or broken."""
+    code: str | None
+    """Of the error that ended it; of the closed set ``code`` of `telemetry`."""
     status: int | None
     """That the client got, if it got one."""
     duration_s: float
@@ -93,9 +111,9 @@ class Forward:
     """Name of the chosen model, for a door that talks to models itself."""
     endpoints: tuple[Endpoint, ...] = ()
     """Its servers."""
-    answer: ResponsePlan | None = None
-    """What becomes of the answer, if no answer can change it. A door that can do this without
-    seeing the answer may leave it alone: `on_left` is called then, and `on_end`."""
+    answer: LeftAnswer | None = None
+    """What any answer gets, if none has to be seen. A door that can do that by itself may leave
+    the answer alone, and calls nothing but `on_left` then."""
 
     def __post_init__(self) -> None:
         check_headers(self.set_headers)
@@ -161,19 +179,16 @@ class RequestHandler(Protocol):
         ...
 
     def on_left(self) -> None:
-        """The answer is left alone, and `on_end` may be a long time coming; must not raise."""
+        """Called once, last, instead of `on_end`: the answer is left alone; must not raise."""
         ...
 
-    def on_end(
-        self, outcome: Outcome, code: str | None = None, told: AnswerTold | None = None
-    ) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         """Called once, last, whatever happened; must not raise.
 
         Args:
             outcome: how it ended.
             code: of the error that ended it, if the door knows of one and the handler does
                 not; of the closed set ``code`` of `telemetry`.
-            told: of an answer that was left alone, if it was heard of.
         """
         ...
 

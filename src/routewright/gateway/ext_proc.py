@@ -15,7 +15,7 @@ from routewright.gateway.grpc_calls import OK, Call
 from routewright.gateway.grpc_health import Health
 from routewright.gateway.grpc_server import GrpcServer
 from routewright.gateway.guarded import OnError
-from routewright.gateway.left_answers import LeftAnswers
+from routewright.gateway.left_answers import AnswerObserver, LeftAnswers
 from routewright.gateway.settings import ExtProcConnections
 from routewright.gateway.unwatched import ANSWERS, UNWATCHED
 
@@ -53,12 +53,9 @@ class ExtProcSettings:
 class ExternalProcessor:
     """The ext_proc service: one handler and one state machine for every stream."""
 
-    def __init__(
-        self, new_handler: HandlerFactory, settings: ExtProcSettings, left: LeftAnswers
-    ) -> None:
-        """Make a handler with `new_handler` for every request; answers left go to `left`."""
+    def __init__(self, new_handler: HandlerFactory, settings: ExtProcSettings) -> None:
+        """Make a handler with `new_handler` for every request."""
         self._new_handler = new_handler
-        self._left = left
         self._settings = settings
 
     async def process(self, call: Call) -> None:
@@ -77,13 +74,11 @@ class ExternalProcessor:
                 replies = await stream.answer(message)
                 call.cancel_at_end = False
                 call.write(*(reply.SerializeToString() for reply in replies))
-                if stream.left_as is not None:
+                if stream.left:
                     # Now Envoy goes on without a word about the answer. In the same write as
                     # the reply, the end would keep it waiting for .1 ms.
                     call.finish(OK)
-                    self._left.leave(stream.left_as, stream.handler)
                     await asyncio.sleep(_LATER_S)
-                    stream.handler.leave()
                     return
         finally:
             stream.close()
@@ -92,11 +87,19 @@ class ExternalProcessor:
 class ExtProcServer:
     """The gRPC server: not ready until told so, and drained before it stops."""
 
-    def __init__(self, new_handler: HandlerFactory, settings: ExtProcSettings) -> None:
-        """Serve `new_handler`; call `start` in the event loop that shall run it."""
+    def __init__(
+        self,
+        new_handler: HandlerFactory,
+        settings: ExtProcSettings,
+        heard: tuple[AnswerObserver, ...] = (),
+    ) -> None:
+        """Serve `new_handler`; call `start` in the event loop that shall run it.
+
+        `heard` are told of the ends of answers that were left to Envoy.
+        """
         self._settings = settings
-        self._left = LeftAnswers()
-        self._processor = ExternalProcessor(new_handler, settings, self._left)
+        self._answers = LeftAnswers(heard)
+        self._processor = ExternalProcessor(new_handler, settings)
         self._health = Health()
         self._server: GrpcServer | None = None
 
@@ -113,7 +116,7 @@ class ExtProcServer:
         methods = {
             process: self._processor.process,
             **self._health.methods(),
-            **self._left.methods(),
+            **self._answers.methods(),
         }
         server = GrpcServer(
             methods, max_message_bytes=limit, connections=self._settings.connections
@@ -142,7 +145,6 @@ class ExtProcServer:
             return
         await self.set_ready(ready=False)
         self._health.close()
-        self._left.drain()
+        self._answers.close()
         await self._server.stop(self._settings.drain_s)
-        self._left.close()
         self._server = None

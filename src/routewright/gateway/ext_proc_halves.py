@@ -10,7 +10,6 @@ BUFFERED; in FULL_DUPLEX_STREAMED the reply about the headers waits for the body
 """
 
 import logging
-import secrets
 from dataclasses import dataclass, field
 
 from routewright.gateway._proto.ext_proc_pb2 import (
@@ -44,7 +43,7 @@ from routewright.gateway.ext_proc_messages import (
 )
 from routewright.gateway.guarded import GuardedHandler, immediate_answer
 from routewright.gateway.http_headers import identified
-from routewright.gateway.unwatched import ANSWER_KEY, UNANSWERED
+from routewright.gateway.unwatched import UNANSWERED
 
 logger = logging.getLogger(__name__)
 
@@ -114,8 +113,8 @@ class RequestHalf:
     replies_to_body: Replies = field(default_factory=list)
     overridden: bool = False
     decided: bool = False
-    left_as: str | None = None
-    """Key of an answer that is left to Envoy, so that the stream may end."""
+    left: bool = False
+    """Whether the answer is left to Envoy, so that the stream may end."""
     refused: str | None = None
     """Code of the error for which the body was not read."""
 
@@ -184,9 +183,9 @@ class RequestHalf:
         response = common(action, content_length=length, body=action.body)
         if not self.may_leave or action.answer is None:
             return [request_body(response)]
-        self.left_as = secrets.token_hex(8)
-        metadata = answer_metadata({**action.answer.set_headers, ANSWER_KEY: self.left_as})
-        return [request_body(response, metadata)]
+        replies = [request_body(response, answer_metadata(action.answer))]
+        self.left = True
+        return replies
 
     def _duplex(self, action: Forward | Immediate, *, end: bool) -> Replies:
         if isinstance(action, Immediate):

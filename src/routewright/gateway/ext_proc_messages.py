@@ -21,8 +21,8 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     StreamedBodyResponse,
     TrailersResponse,
 )
-from routewright.gateway.exchange import Forward, Headers, Immediate, ResponsePlan
-from routewright.gateway.unwatched import ANSWER_NAMESPACE
+from routewright.gateway.exchange import Forward, Headers, Immediate, LeftAnswer, ResponsePlan
+from routewright.gateway.unwatched import ANSWER_NAMESPACE, ENDPOINT_FIELD, REQUEST_ID_FIELD
 
 STREAMED_CHUNK_BYTES = 64 * 1024
 """Largest chunk Envoy recommends for FULL_DUPLEX_STREAMED answers."""
@@ -140,15 +140,17 @@ def request_body(
     return ProcessingResponse(request_body=body_response(response), dynamic_metadata=metadata)
 
 
-def answer_metadata(values: Headers) -> Struct:
-    """Headers of the answer to come, and its key, under `ANSWER_NAMESPACE`.
+def answer_metadata(answer: LeftAnswer) -> Struct:
+    """Headers of the answer to come, and what its end is told of by, under `ANSWER_NAMESPACE`.
 
     Raises:
         ValueError: a value is not UTF-8.
     """
     metadata = Struct()
     fields = metadata.fields[ANSWER_NAMESPACE].struct_value.fields
-    for name, value in values.items():
+    fields[ENDPOINT_FIELD].string_value = answer.endpoint
+    fields[REQUEST_ID_FIELD].string_value = answer.request_id
+    for name, value in answer.headers.items():
         fields[name].string_value = value
     return metadata
 

@@ -34,7 +34,7 @@ class ExtProcStream:
         """Drive `handler`; a body over `max_body_bytes` is refused.
 
         With `may_leave` Envoy adds to answers what `Forward.answer` says, and need not be
-        listened to any more; see `left_as`.
+        listened to any more; see `left`.
         """
         self.handler = GuardedHandler(handler, on_error)
         modes = BodyModes()
@@ -48,9 +48,9 @@ class ExtProcStream:
         self._answered = False
 
     @property
-    def left_as(self) -> str | None:
-        """Key of an answer that is Envoy's alone: nothing is to be heard of it here."""
-        return self._request.left_as
+    def left(self) -> bool:
+        """Whether the answer is Envoy's alone, and nothing more is to be heard of it here."""
+        return self._request.left
 
     def decides(self, message: ProcessingRequest) -> bool:
         """Whether the handler may think about this message, so that an abort matters."""
@@ -102,8 +102,9 @@ class ExtProcStream:
         return []
 
     def close(self) -> None:
-        """The stream is over: tell the handler whether its answer was, unless it was left."""
-        if self.left_as is not None:
+        """The stream is over: tell the handler whether its answer was, or that it was left."""
+        if self.left:
+            self.handler.leave()
             return
         refused, unanswered = self._request.refused, self._response.unanswered
         complete = self._answered or self._response.ended or refused is not None

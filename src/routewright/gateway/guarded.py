@@ -13,7 +13,6 @@ from routewright.errors import RequestError, ServingError
 from routewright.gateway.answering import ANSWER_TOO_LARGE
 from routewright.gateway.bodies.failures import HttpAnswer, error_answer, failure
 from routewright.gateway.exchange import (
-    AnswerTold,
     BodyHandling,
     Forward,
     Headers,
@@ -130,20 +129,21 @@ class GuardedHandler:
         )
 
     def leave(self) -> None:
-        """Tell the handler that its answer is left alone."""
+        """Tell the handler that its answer is left alone, which is the end for it."""
+        if self.ended:
+            return
+        self.ended = True
         try:
             self.inner.on_left()
         except Exception as exc:  # noqa: BLE001 - as above
             self.fail("end", exc)
 
-    def end(
-        self, outcome: Outcome, code: str | None = None, told: AnswerTold | None = None
-    ) -> None:
+    def end(self, outcome: Outcome, code: str | None = None) -> None:
         """Tell the handler how it ended; a failure outweighs what followed it."""
         if self.ended:
             return
         self.ended = True
         try:
-            self.inner.on_end(Outcome.FAILED if self.failed else outcome, code, told)
+            self.inner.on_end(Outcome.FAILED if self.failed else outcome, code)
         except Exception as exc:  # noqa: BLE001 - as above
             self.fail("end", exc)

@@ -1,12 +1,11 @@
-"""Answers that Envoy was left with, and what its access log says became of them.
+"""How answers ended that Envoy was left with, as its access log tells.
 
-Envoy sends its log in batches, beside the requests: nobody waits for it. That is how the
-gateway still counts statuses, durations, models that failed and clients that left.
+Envoy sends its log in batches, beside the requests: nobody waits for it. An entry has all that
+is counted with it, so it need not come to the gateway that decided about its request.
 """
 
 import asyncio
-import time
-from collections import OrderedDict
+from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
@@ -14,61 +13,47 @@ from routewright.gateway._proto.access_log_pb2 import (
     HTTPAccessLogEntry,
     StreamAccessLogsMessage,
 )
-from routewright.gateway.exchange import AnswerTold, Outcome
+from routewright.gateway.exchange import EndedAnswer, Outcome
 from routewright.gateway.grpc_calls import INTERNAL, OK, Call, CallRefused, Method
-from routewright.gateway.guarded import GuardedHandler
-from routewright.gateway.unwatched import ANSWER_KEY, ANSWER_NAMESPACE, UNANSWERED
+from routewright.gateway.unwatched import (
+    ANSWER_NAMESPACE,
+    ENDPOINT_FIELD,
+    REQUEST_ID_FIELD,
+    UNANSWERED,
+)
 
 ACCESS_LOG = "envoy.service.accesslog.v3.AccessLogService"
 """The service on the wire."""
 
 _FROM_UPSTREAM = "via_upstream"
 """What Envoy says of answers that a server gave, and gave whole."""
-_MAX_WAITING = 100_000
-_PATIENCE_S = 3600.0
-"""What Envoy says later is lost. It says nothing of what it had when it was killed."""
 _AT_ONCE = 8
 """Entries read before others get their turn."""
 
+AnswerObserver = Callable[[EndedAnswer], None]
+"""Told of an answer that has ended."""
+
 
 class LeftAnswers:
-    """Requests whose answers Envoy was left with, until it says what became of them."""
+    """Reads Envoy's log, and tells of the answers in it."""
 
-    def __init__(self) -> None:
-        self._waiting: OrderedDict[str, tuple[float, GuardedHandler]] = OrderedDict()
+    def __init__(self, observers: tuple[AnswerObserver, ...]) -> None:
+        self._observers = observers
         self._calls: set[Call] = set()
-        self._closing = False
 
     def methods(self) -> dict[bytes, Method]:
         """By path."""
         return {f"/{ACCESS_LOG}/StreamAccessLogs".encode("ascii"): self._read}
 
-    def leave(self, key: str, handler: GuardedHandler) -> None:
-        """Expect an entry with `key`; `handler` is told of the end then, or given up."""
-        now_s = time.monotonic()
-        self._waiting[key] = (now_s, handler)
-        while self._waiting:
-            since_s, oldest = next(iter(self._waiting.values()))
-            if len(self._waiting) <= _MAX_WAITING and now_s - since_s < _PATIENCE_S:
-                break
-            self._waiting.popitem(last=False)
-            oldest.end(Outcome.UNSEEN)
-
-    def drain(self) -> None:
-        """Read the logs no longer than there is something to hear about."""
-        self._closing = True
-        self._end_if_done()
-
     def close(self) -> None:
-        """Nothing more will be heard."""
-        while self._waiting:
-            _, (_, handler) = self._waiting.popitem(last=False)
-            handler.end(Outcome.UNSEEN)
+        """End the streams: Envoy sends what it has not sent to whoever serves next."""
+        for call in self._calls:
+            call.finish(OK)
+            call.receive_end()
 
     async def _read(self, call: Call) -> None:
         """One stream of Envoy's log, of which each of its threads has its own."""
         self._calls.add(call)
-        self._end_if_done()
         try:
             while (data := await call.read()) is not None:
                 try:
@@ -76,34 +61,28 @@ class LeftAnswers:
                 except DecodeError as exc:
                     raise CallRefused(INTERNAL, "the message cannot be read") from exc
                 for number, entry in enumerate(message.http_logs.log_entry, 1):
-                    self._tell(entry)
+                    answer = ended_answer(entry)
+                    for observe in self._observers:
+                        observe(answer)
                     if number % _AT_ONCE == 0:
                         await asyncio.sleep(0)
-                self._end_if_done()
             call.write(b"")  # what the service answers, at its end, has no fields
         finally:
             self._calls.discard(call)
 
-    def _end_if_done(self) -> None:
-        if self._closing and not self._waiting:
-            for call in self._calls:
-                call.finish(OK)
-                call.receive_end()
 
-    def _tell(self, entry: HTTPAccessLogEntry) -> None:
-        fields = entry.common_properties.metadata.filter_metadata[ANSWER_NAMESPACE].fields
-        key = fields[ANSWER_KEY].string_value
-        _, handler = self._waiting.pop(key, (0.0, None))
-        if handler is not None:
-            outcome, code = _ending(entry)
-            handler.end(outcome, code, _told(entry))
-
-
-def _told(entry: HTTPAccessLogEntry) -> AnswerTold:
-    duration = entry.common_properties.duration
-    return AnswerTold(
-        status=entry.response.response_code.value or None,
-        duration_s=duration.seconds + duration.nanos / 1e9,
+def ended_answer(entry: HTTPAccessLogEntry) -> EndedAnswer:
+    """What an entry says."""
+    common, response = entry.common_properties, entry.response
+    fields = common.metadata.filter_metadata[ANSWER_NAMESPACE].fields
+    outcome, code = _ending(entry)
+    return EndedAnswer(
+        endpoint=fields[ENDPOINT_FIELD].string_value,
+        request_id=fields[REQUEST_ID_FIELD].string_value,
+        outcome=outcome,
+        code=code,
+        status=response.response_code.value or None,
+        duration_s=common.duration.seconds + common.duration.nanos / 1e9,
     )
 
 

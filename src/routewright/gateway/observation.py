@@ -9,10 +9,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from routewright.gateway.exchange import EndedAnswer, Outcome
 from routewright.gateway.telemetry import Telemetry
 from routewright.policy.guards import GuardOutcome
 
 logger = logging.getLogger(__name__)
+
+
+_OUTCOMES = {
+    Outcome.COMPLETE: "forwarded",
+    Outcome.ABORTED: "aborted",
+    Outcome.BROKEN: "failed",
+}
+"""Of the closed set ``outcome`` of `telemetry`, for answers that were left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,9 @@ class RequestRecord:
     added_s: float | None = None
     """From the arrival to the decision carried out."""
     duration_s: float | None = None
-    """From the arrival to the end of the answer; None if the answer was left to Envoy."""
+    """From the arrival to the end of the answer; None if that was left alone."""
+    left: bool = False
+    """Whether its end is told of apart, as an `EndedAnswer`."""
     traceparent: str | None = None
     """W3C trace context that the client sent."""
     own_traceparent: str | None = None
@@ -87,7 +98,9 @@ def counting(telemetry: Telemetry) -> Observer:
 
     def observe(record: RequestRecord) -> None:
         door, endpoint = record.door, record.endpoint
-        telemetry.count("requests_total", door=door, endpoint=endpoint, outcome=record.outcome)
+        if not record.left:
+            outcome = record.outcome
+            telemetry.count("requests_total", door=door, endpoint=endpoint, outcome=outcome)
         if record.duration_s is not None:
             telemetry.observe(
                 "request_seconds", record.duration_s, door=door, endpoint=endpoint
@@ -163,4 +176,37 @@ def logging_requests(record: RequestRecord) -> None:
         "code": record.error,
         "request_id": record.request_id,
     }
-    logger.info("request ended", extra={k: v for k, v in fields.items() if v is not None})
+    event = "request sent on" if record.left else "request ended"
+    logger.info(event, extra={k: v for k, v in fields.items() if v is not None})
+
+
+def counting_answers(telemetry: Telemetry, door: str) -> Callable[[EndedAnswer], None]:
+    """Counts the ends of requests whose answers were left alone by `door`."""
+
+    def observe(answer: EndedAnswer) -> None:
+        endpoint, outcome = answer.endpoint, _OUTCOMES[answer.outcome]
+        telemetry.count("requests_total", door=door, endpoint=endpoint, outcome=outcome)
+        telemetry.observe("request_seconds", answer.duration_s, door=door, endpoint=endpoint)
+        if answer.code is not None:
+            telemetry.count("errors_total", door=door, code=answer.code)
+
+    return observe
+
+
+def logging_answers(door: str) -> Callable[[EndedAnswer], None]:
+    """Writes a line for each of them, with the request's id."""
+
+    def observe(answer: EndedAnswer) -> None:
+        fields = {
+            "door": door,
+            "endpoint": answer.endpoint,
+            "outcome": _OUTCOMES[answer.outcome],
+            "status": answer.status,
+            "duration_s": answer.duration_s,
+            "code": answer.code,
+            "request_id": answer.request_id,
+        }
+        extra = {k: v for k, v in fields.items() if v is not None}
+        logger.info("answer ended", extra=extra)
+
+    return observe

@@ -23,7 +23,7 @@ from routewright.gateway.bodies.rewriting import (
 )
 from routewright.gateway.bodies.texts import replace_texts
 from routewright.gateway.engine import Deployment
-from routewright.gateway.exchange import Forward, ResponsePlan
+from routewright.gateway.exchange import Forward, LeftAnswer
 from routewright.gateway.masking import Masker
 from routewright.gateway.scan import Scan
 from routewright.gateway.tool_ranking import as_function
@@ -146,7 +146,7 @@ def forward_to(
     model: str,
     body: bytes | None,
     headers: Mapping[str, str],
-    answer: ResponsePlan | None = None,
+    answer: LeftAnswer | None = None,
 ) -> Forward:
     """The request on its way to `model`, where `headers` lead and no header of the client's.
 
@@ -155,7 +155,7 @@ def forward_to(
         model: its name in the policy.
         body: what to send; None keeps the client's.
         headers: those of `model_headers`, and more.
-        answer: what becomes of any answer; None if that depends on it.
+        answer: what any answer gets; None if answers have to be seen.
     """
     # An Envoy file of the original router follows this header, also one that a client sends.
     removed = () if DESTINATION_HEADER in headers else (DESTINATION_HEADER,)

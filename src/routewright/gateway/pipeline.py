@@ -27,11 +27,11 @@ from routewright.gateway.bodies.rewriting import set_model
 from routewright.gateway.bodies.texts import ENDPOINTS
 from routewright.gateway.engine import Deployment, Engine
 from routewright.gateway.exchange import (
-    AnswerTold,
     BodyHandling,
     Forward,
     Headers,
     Immediate,
+    LeftAnswer,
     Outcome,
     ResponsePlan,
 )
@@ -124,7 +124,6 @@ class PipelineHandler:
         """Models that stand by."""
         self._reader = AnswerReader(Masker(()))
         self._headers: dict[str, str] = {}
-        self._is_left = False
         engine.telemetry.gauge("in_flight_requests", 1, door=record.door)
 
     async def on_request(self, headers: Headers, body: bytes) -> Forward | Immediate:
@@ -261,26 +260,14 @@ class PipelineHandler:
         return self._answer(ANSWER_TOO_LARGE, "failed")
 
     def on_left(self) -> None:
-        """Tell the watchers, and keep no more than the record."""
-        if self._is_left:
-            return
-        self._is_left = True
-        self._engine.telemetry.gauge("in_flight_requests", -1, door=self._record.door)
-        request, decision = self._request, self._decision
-        if request is not None and decision is not None:
-            facts, scanned = request.facts, request.scanned
-            tell(self._watchers, Decided(request.deployment, facts, scanned, decision))
-        self._request = self._body = None
+        """Tell the observers, but not of the end: the door's log does, later."""
+        self._record.left = True
+        self._end()
 
-    def on_end(
-        self, outcome: Outcome, code: str | None = None, told: AnswerTold | None = None
-    ) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         """Tell the observers."""
         record = self._record
-        if told is not None:
-            record.status, record.duration_s = told.status, told.duration_s
-        elif outcome is not Outcome.UNSEEN:
-            record.duration_s = record.elapsed_s()
+        record.duration_s = record.elapsed_s()
         if record.added_s is None:  # the door itself refused it, or its client left before
             record.outcome = "refused"
         if outcome is Outcome.ABORTED and record.outcome in {"forwarded", "refused"}:
@@ -289,9 +276,17 @@ class PipelineHandler:
             record.outcome = "failed"
         unknown = "internal" if outcome is Outcome.FAILED else None
         record.error = record.error or code or unknown
+        self._end()
+
+    def _end(self) -> None:
+        record = self._record
+        self._engine.telemetry.gauge("in_flight_requests", -1, door=record.door)
         for observe in self._observers:
             observe(record)
-        self.on_left()
+        request, decision = self._request, self._decision
+        if request is not None and decision is not None:
+            facts, scanned = request.facts, request.scanned
+            tell(self._watchers, Decided(request.deployment, facts, scanned, decision))
 
     def _note_scan(self, scanned: Scan) -> None:
         record = self._record
@@ -349,8 +344,12 @@ class PipelineHandler:
         self._record.outcome = "forwarded"
         looks = self._reader.looks
         headers = self._traced(request_headers(deployment, decision, readable=looks))
-        answer = None if looks else ResponsePlan(set_headers=self._headers)
+        answer = None if looks else self._left_answer(request.facts.endpoint)
         return forward_to(deployment, decision.model, body, headers, answer)
+
+    def _left_answer(self, endpoint: str) -> LeftAnswer:
+        request_id = self._record.request_id
+        return LeftAnswer(headers=self._headers, endpoint=endpoint, request_id=request_id)
 
     def _traced(self, headers: dict[str, str]) -> dict[str, str]:
         """With our span's context; without one the client's header passes as it came."""

@@ -29,7 +29,12 @@ from routewright.gateway.ext_proc import ExtProcServer, ExtProcSettings
 from routewright.gateway.http import HttpDoor
 from routewright.gateway.listening import AsgiDoor, bound_socket
 from routewright.gateway.logs import OWN, JsonFormatter
-from routewright.gateway.observation import counting, logging_requests
+from routewright.gateway.observation import (
+    counting,
+    counting_answers,
+    logging_answers,
+    logging_requests,
+)
 from routewright.gateway.pipeline import Pipeline
 from routewright.gateway.policy_file import PolicyFile, admin_token
 from routewright.gateway.reload import Reloader
@@ -193,6 +198,7 @@ class Gateway:
                 drain_s=settings.drain_s,
                 connections=settings.ext_proc_connections,
             ),
+            (counting_answers(self.telemetry, "ext_proc"), logging_answers("ext_proc")),
         )
 
         async def start() -> int:

@@ -94,7 +94,10 @@ METRICS: tuple[MetricSpec, ...] = (
     MetricSpec(
         "added_seconds", "histogram", "From a request's arrival to its going on.", ("door",)
     ),
-    MetricSpec("in_flight_requests", "gauge", "Requests now being served.", ("door",)),
+    MetricSpec(
+        "in_flight_requests", "gauge", "Requests being decided about or answered here.",
+        ("door",),
+    ),
     MetricSpec(
         "decisions_total", "counter", "Decisions and the model chosen.", ("decision", "model")
     ),

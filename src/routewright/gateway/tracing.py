@@ -72,7 +72,7 @@ class Tracing:
             child.end(begin_ns + round(stage.duration_s * 1e9))
         if record.outcome == "failed":
             span.set_status(Status(StatusCode.ERROR))
-        # Where the answer is left to Envoy, what is ours ends with the decision.
+        # Where the answer is left alone, what is ours ends with the decision.
         ended_s = record.duration_s or record.added_s or record.elapsed_s()
         span.end(start_ns + round(ended_s * 1e9))
 

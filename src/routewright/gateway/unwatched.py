@@ -7,17 +7,7 @@ message fewer that a client waits for (decisions/0010). What became of the answe
 log says later (`left_answers`).
 """
 
-ANSWERS, UNWATCHED = "x-routewright-answers", "unwatched"
-"""Key and value of the gRPC metadata of an Envoy that adds `ANSWER_HEADERS` itself."""
-
-ANSWER_NAMESPACE = "routewright"
-"""Of the dynamic metadata that holds them, each under its name."""
-
-ANSWER_KEY = "key"
-"""Beside them: what Envoy's access log names the answer by."""
-
-UNANSWERED = {"502": "upstream", "503": "upstream", "504": "timeout"}
-"""Codes of errors, by the status that Envoy answers when no server did."""
+import hashlib
 
 ANSWER_HEADERS = (
     "x-routewright-abstained",
@@ -42,3 +32,17 @@ ANSWER_HEADERS = (
     "x-vsr-selected-reasoning",
 )
 """All that the gateway ever tells a client about its request."""
+
+ANSWERS = "x-routewright-answers"
+UNWATCHED = f"unwatched-{hashlib.sha256(repr(ANSWER_HEADERS).encode()).hexdigest()[:8]}"
+"""Key and value of the gRPC metadata of an Envoy that adds them itself. The value names the
+list: an Envoy whose file has another one, being older or newer, is not left with answers."""
+
+ANSWER_NAMESPACE = "routewright"
+"""Of the dynamic metadata that holds them, each under its name."""
+
+ENDPOINT_FIELD, REQUEST_ID_FIELD = "endpoint", "request_id"
+"""Beside them, for Envoy's access log."""
+
+UNANSWERED = {"502": "upstream", "503": "upstream", "504": "timeout"}
+"""Codes of errors, by the status that Envoy answers when no server did."""

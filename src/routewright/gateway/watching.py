@@ -1,4 +1,4 @@
-"""Those who look at requests that were decided about, once these have ended.
+"""Those who look at requests that were decided about, once these need nothing more here.
 
 Unlike an observer, who gets names and numbers, a watcher sees the texts of a request. Each says
 for itself what it keeps of them.

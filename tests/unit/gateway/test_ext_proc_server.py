@@ -18,13 +18,7 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     ProcessingResponse,
     ProtocolConfiguration,
 )
-from routewright.gateway.exchange import (
-    Forward,
-    Headers,
-    Immediate,
-    Outcome,
-    ResponsePlan,
-)
+from routewright.gateway.exchange import Forward, Headers, Immediate, Outcome, ResponsePlan
 from routewright.gateway.ext_proc import (
     LIVENESS,
     READINESS,
@@ -81,7 +75,7 @@ class Thinker:
 
     def on_left(self) -> None: ...
 
-    def on_end(self, outcome: Outcome, code: str | None = None, told: Any = None) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.outcome = outcome
         self.ended.set()
 

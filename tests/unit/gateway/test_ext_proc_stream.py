@@ -68,7 +68,7 @@ class Recorder:
         self.note("chunk", chunk, end)
         return chunk.upper() + b"!" * end
 
-    def on_end(self, outcome: Outcome, code: str | None = None, told: Any = None) -> None:
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.outcomes.append(outcome)
 
     def note(self, phase: str, *what: Any) -> None:

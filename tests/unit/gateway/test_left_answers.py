@@ -10,7 +10,6 @@ import grpc.aio
 import pytest
 from tests.envoy_parts import ScriptedHandler
 
-from routewright.gateway import left_answers
 from routewright.gateway._proto.access_log_pb2 import (
     AccessLogCommon,
     HTTPAccessLogEntry,
@@ -26,29 +25,50 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     ProcessingResponse,
     ProtocolConfiguration,
 )
-from routewright.gateway.exchange import AnswerTold, Outcome
+from routewright.gateway.exchange import EndedAnswer, Outcome
 from routewright.gateway.ext_proc import SERVICE, ExtProcServer, ExtProcSettings
-from routewright.gateway.guarded import GuardedHandler
-from routewright.gateway.left_answers import ACCESS_LOG, LeftAnswers
-from routewright.gateway.unwatched import ANSWER_KEY, ANSWER_NAMESPACE, ANSWERS, UNWATCHED
+from routewright.gateway.left_answers import ACCESS_LOG
+from routewright.gateway.unwatched import (
+    ANSWER_NAMESPACE,
+    ANSWERS,
+    ENDPOINT_FIELD,
+    REQUEST_ID_FIELD,
+    UNWATCHED,
+)
 
 SOON_S = 5.0
 TOLD = {"x-vsr-selected-model": "small"}
 SAYS = ((ANSWERS, UNWATCHED),)
+SEEN = json.dumps({})
+LEFT = json.dumps({"left": TOLD})
 BODY = ProcessingRequest(request_body=HttpBody(body=b"{}", end_of_stream=True))
 
 
+class Handler(ScriptedHandler):
+    def on_left(self) -> None:
+        self.ends.append("left")
+
+    def on_end(self, outcome: Outcome, code: str | None = None) -> None:
+        self.ends.append(outcome.value)
+
+    ends: list[str]
+
+
 class Scene:
-    """A server and what its handlers were told."""
+    """A server, how its handlers ended, and what it heard of answers."""
 
     def __init__(self, **settings: Any) -> None:
-        self.outcomes: dict[str, Outcome] = {}
-        self.told: dict[str, AnswerTold] = {}
+        self.ends: list[str] = []
+        self.answers: list[EndedAnswer] = []
         self.server = ExtProcServer(
-            lambda: ScriptedHandler(self.outcomes, told=self.told),
-            ExtProcSettings(port=0, **settings),
+            self.handler, ExtProcSettings(port=0, **settings), (self.answers.append,)
         )
         self.channel: Any = None
+
+    def handler(self) -> Handler:
+        made = Handler({})
+        made.ends = self.ends
+        return made
 
     def play(self, act: Callable[["Scene"], Awaitable[None]]) -> None:
         async def run() -> None:
@@ -61,7 +81,7 @@ class Scene:
 
     async def request(
         self,
-        name: str,
+        script: str,
         says: Any = SAYS,
         mode: ProcessingMode.BodySendMode = ProcessingMode.BUFFERED,
     ) -> tuple[Any, list[ProcessingResponse]]:
@@ -72,7 +92,7 @@ class Scene:
             response_deserializer=ProcessingResponse.FromString,
         )(metadata=says)
         headers = HeaderMap()
-        headers.headers.add(key="x-script", raw_value=name.encode())
+        headers.headers.add(key="x-script", raw_value=script.encode())
         modes = ProtocolConfiguration(
             request_body_mode=mode, response_body_mode=ProcessingMode.STREAMED
         )
@@ -92,21 +112,15 @@ class Scene:
             response_deserializer=bytes,
         )()
 
-
-def scripted(name: str, **fields: Any) -> str:
-    return json.dumps({"name": name, "left": TOLD, **fields})
-
-
-def metadata_of(reply: ProcessingResponse) -> dict[str, str]:
-    fields = reply.dynamic_metadata.fields[ANSWER_NAMESPACE].struct_value.fields
-    return {name: value.string_value for name, value in fields.items()}
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(SOON_S):
+            while not holds():
+                await asyncio.sleep(0.01)
 
 
-def key_of(reply: ProcessingResponse) -> str:
-    return metadata_of(reply)[ANSWER_KEY]
-
-
-def entry(key: str, *, status: int = 200, details: str = "via_upstream", **flags: bool) -> Any:
+def entry(
+    number: int = 0, *, status: int = 200, details: str = "via_upstream", **flags: bool
+) -> HTTPAccessLogEntry:
     made = HTTPAccessLogEntry(
         common_properties=AccessLogCommon(response_flags=flags),
         response=HTTPResponseProperties(response_code_details=details),
@@ -114,7 +128,8 @@ def entry(key: str, *, status: int = 200, details: str = "via_upstream", **flags
     made.response.response_code.value = status
     made.common_properties.duration.FromMilliseconds(1250)
     metadata = made.common_properties.metadata.filter_metadata[ANSWER_NAMESPACE]
-    metadata.fields[ANSWER_KEY].string_value = key
+    metadata.fields[ENDPOINT_FIELD].string_value = "chat"
+    metadata.fields[REQUEST_ID_FIELD].string_value = f"{number:032x}"
     return made
 
 
@@ -122,103 +137,120 @@ def message(*entries: HTTPAccessLogEntry) -> StreamAccessLogsMessage:
     return StreamAccessLogsMessage(http_logs={"log_entry": entries})
 
 
-async def heard(outcomes: dict[str, Outcome], name: str) -> Outcome:
-    async with asyncio.timeout(SOON_S):
-        while name not in outcomes:
-            await asyncio.sleep(0.01)
-    return outcomes[name]
-
-
 def test_the_call_ends_with_the_headers_for_an_envoy_that_adds_them() -> None:
     async def act(scene: Scene) -> None:
-        call, (_, reply) = await scene.request(scripted("a"))
-        fields = metadata_of(reply)
-        assert len(fields.pop(ANSWER_KEY)) == 16
-        assert fields == TOLD
+        call, (_, reply) = await scene.request(LEFT)
+        fields = reply.dynamic_metadata.fields[ANSWER_NAMESPACE].struct_value.fields
+        told = {name: value.string_value for name, value in fields.items()}
+        assert told == {**TOLD, ENDPOINT_FIELD: "chat", REQUEST_ID_FIELD: LEFT}
         assert await call.read() is grpc.aio.EOF
         assert await call.code() is grpc.StatusCode.OK
-        assert scene.outcomes == {}
+        await scene.until(lambda: scene.ends == ["left"])
 
     Scene().play(act)
 
 
 @pytest.mark.parametrize(
-    ("says", "mode", "fields"),
+    ("says", "mode", "script"),
     [
-        ((), ProcessingMode.BUFFERED, {}),
-        (((ANSWERS, "other"),), ProcessingMode.BUFFERED, {}),
-        (SAYS, ProcessingMode.FULL_DUPLEX_STREAMED, {}),
-        (SAYS, ProcessingMode.BUFFERED, {"left": None}),
+        ((), ProcessingMode.BUFFERED, LEFT),
+        (((ANSWERS, "unwatched-of another list"),), ProcessingMode.BUFFERED, LEFT),
+        (SAYS, ProcessingMode.FULL_DUPLEX_STREAMED, LEFT),
+        (SAYS, ProcessingMode.BUFFERED, SEEN),
     ],
-    ids=["says nothing", "says something else", "full duplex", "has to be seen"],
+    ids=["says nothing", "has another list", "full duplex", "has to be seen"],
 )
-def test_other_answers_are_watched(says: Any, mode: Any, fields: dict[str, Any]) -> None:
+def test_other_answers_are_watched(says: Any, mode: Any, script: str) -> None:
     async def act(scene: Scene) -> None:
-        call, replies = await scene.request(scripted("a", **fields), says, mode)
+        call, replies = await scene.request(script, says, mode)
         assert not any(reply.HasField("dynamic_metadata") for reply in replies)
         if mode == ProcessingMode.FULL_DUPLEX_STREAMED:
             await call.read()
         await call.write(ProcessingRequest(response_headers=HttpHeaders(end_of_stream=True)))
         assert (await call.read()).HasField("response_headers")
         await call.done_writing()
-        assert await heard(scene.outcomes, scripted("a", **fields)) is Outcome.COMPLETE
-        assert scene.told == {}
+        await scene.until(lambda: scene.ends == [Outcome.COMPLETE.value])
 
     Scene().play(act)
+
+
+def test_headers_that_cannot_be_told_are_a_failure_with_an_end() -> None:
+    async def act(scene: Scene) -> None:
+        call, (_, reply) = await scene.request(json.dumps({"left": {"x-a": "\udcff"}}))
+        assert reply.immediate_response.status.code == 500
+        await call.done_writing()
+        await scene.until(lambda: scene.ends == [Outcome.FAILED.value])
+
+    Scene().play(act)
+
+
+def test_a_server_that_is_stopped_meanwhile_tells_the_handler_all_the_same() -> None:
+    scene = Scene()
+
+    async def act(scene: Scene) -> None:
+        await scene.request(LEFT)
+
+    scene.play(act)
+    assert scene.ends == ["left"]
 
 
 @pytest.mark.parametrize(
-    ("fields", "outcome"),
+    ("fields", "outcome", "code"),
     [
-        ({}, Outcome.COMPLETE),
-        ({"status": 500}, Outcome.COMPLETE),
-        ({"status": 0, "details": ""}, Outcome.BROKEN),
-        ({"downstream_connection_termination": True}, Outcome.ABORTED),
-        ({"details": "", "downstream_remote_reset": True}, Outcome.ABORTED),
-        ({"details": "upstream_reset_after_response_started"}, Outcome.BROKEN),
-        ({"details": "stream_idle_timeout", "stream_idle_timeout": True}, Outcome.BROKEN),
-        ({"status": 503, "details": "no_healthy_upstream"}, Outcome.BROKEN),
+        ({}, Outcome.COMPLETE, None),
+        ({"status": 500}, Outcome.COMPLETE, None),
+        ({"status": 0, "details": ""}, Outcome.BROKEN, "upstream"),
+        ({"downstream_connection_termination": True}, Outcome.ABORTED, None),
+        ({"details": "", "downstream_remote_reset": True}, Outcome.ABORTED, None),
+        ({"details": "upstream_reset_after_response_started"}, Outcome.BROKEN, "upstream"),
+        ({"details": "-", "stream_idle_timeout": True}, Outcome.BROKEN, "timeout"),
+        ({"status": 503, "details": "no_healthy_upstream"}, Outcome.BROKEN, "upstream"),
+        ({"status": 504, "details": "response_timeout"}, Outcome.BROKEN, "timeout"),
     ],
 )
-def test_the_log_says_how_an_answer_ended(fields: dict[str, Any], outcome: Outcome) -> None:
+def test_the_log_says_how_an_answer_ended(
+    fields: dict[str, Any], outcome: Outcome, code: str | None
+) -> None:
     async def act(scene: Scene) -> None:
-        _, (_, reply) = await scene.request(scripted("a"))
         log = scene.log()
-        await log.write(message(entry("unknown"), entry(key_of(reply), **fields)))
-        assert await heard(scene.outcomes, scripted("a")) is outcome
-        status = fields.get("status", 200) or None
-        assert scene.told == {scripted("a"): AnswerTold(status=status, duration_s=1.25)}
-        await log.write(message(entry(key_of(reply))))  # a second time it means nothing
+        await log.write(message(entry(**fields)))
         await log.done_writing()
         assert await log == b""
+        assert scene.answers == [
+            EndedAnswer(
+                endpoint="chat",
+                request_id="0" * 32,
+                outcome=outcome,
+                code=code,
+                status=fields.get("status", 200) or None,
+                duration_s=1.25,
+            )
+        ]
 
     Scene().play(act)
 
 
-def test_a_stop_waits_for_what_the_log_has_to_say() -> None:
+def test_a_batch_is_read_to_its_end_and_others_get_their_turn() -> None:
     async def act(scene: Scene) -> None:
-        _, (_, reply) = await scene.request(scripted("a"))
         log = scene.log()
-        await log.write(message(entry("unknown")))
-        await log.wait_for_connection()
-        stopping = asyncio.ensure_future(scene.server.stop())
-        await asyncio.sleep(0.2)
-        assert not stopping.done()
-        await log.write(message(entry(key_of(reply))))
-        await stopping
-        assert scene.outcomes == {scripted("a"): Outcome.COMPLETE}
+        await log.write(message(*(entry(number) for number in range(500))))
+        await log.write(message(entry(500)))
+        await log.done_writing()
+        assert await log == b""
+        assert [int(answer.request_id, 16) for answer in scene.answers] == list(range(501))
+
+    Scene().play(act)
+
+
+def test_a_stop_does_not_wait_for_the_log() -> None:
+    async def act(scene: Scene) -> None:
+        log = scene.log()
+        await log.write(message(entry()))
+        await scene.until(lambda: len(scene.answers) == 1)
+        await asyncio.wait_for(scene.server.stop(), SOON_S)
         assert await log.code() is grpc.StatusCode.OK
 
-    Scene().play(act)
-
-
-def test_a_stop_does_not_wait_where_nothing_can_be_heard() -> None:
-    async def act(scene: Scene) -> None:
-        await scene.request(scripted("a"))
-        await scene.server.stop()
-        assert scene.outcomes == {scripted("a"): Outcome.UNSEEN}
-
-    Scene().play(act)
+    Scene(drain_s=4 * SOON_S).play(act)
 
 
 def test_a_log_that_cannot_be_read_ends_with_an_error_and_nothing_of_it() -> None:
@@ -229,15 +261,3 @@ def test_a_log_that_cannot_be_read_ends_with_an_error_and_nothing_of_it() -> Non
         assert await call.details() == "the message cannot be read"
 
     Scene().play(act)
-
-
-def test_what_is_never_told_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(left_answers, "_MAX_WAITING", 2)
-    outcomes: dict[str, Outcome] = {}
-    left = LeftAnswers()
-    for name in "abc":
-        left.leave(name, GuardedHandler(ScriptedHandler(outcomes, name), "closed"))
-    assert outcomes == {"a": Outcome.UNSEEN}
-    monkeypatch.setattr(left_answers, "_PATIENCE_S", 0.0)
-    left.leave("d", GuardedHandler(ScriptedHandler(outcomes, "d"), "closed"))
-    assert outcomes == dict.fromkeys("abcd", Outcome.UNSEEN)
