@@ -176,8 +176,11 @@ def logging_requests(record: RequestRecord) -> None:
         "code": record.error,
         "request_id": record.request_id,
     }
-    event = "request sent on" if record.left else "request ended"
-    logger.info(event, extra={k: v for k, v in fields.items() if v is not None})
+    extra = {k: v for k, v in fields.items() if v is not None}
+    if record.left:
+        logger.info("request sent on", extra=extra)
+    else:
+        logger.info("request ended", extra=extra)
 
 
 def counting_answers(telemetry: Telemetry, door: str) -> Callable[[EndedAnswer], None]:
