@@ -56,18 +56,23 @@ class BetaCalibration:
 
         The highest one stays the highest, so no answer changes.
         """
-        ordered_BC = np.partition(probabilities_BC, -2, axis=-1)
-        top_B, second_B = ordered_BC[:, -1], ordered_BC[:, -2]
-        rest_B = np.maximum(1 - top_B, 1 - _NEARLY_1)
-        log_odds_B = _features(top_B) @ np.array([self.a, self.b, self.c])
+        # Row by row and without arrays, which take longer for the few rows of a pass.
+        result_BC: Array = np.array([self._applied(row) for row in probabilities_BC.tolist()])
+        return result_BC.reshape(probabilities_BC.shape)
+
+    def _applied(self, row: list[float]) -> list[float]:
+        second, top = sorted(row)[-2:]
+        rest = max(1 - top, 1 - _NEARLY_1)
+        p = min(top, _NEARLY_1)
+        log_odds = self.a * math.log(p) - self.b * math.log1p(-p) + self.c
         # Below this share the second label would overtake.
-        least_B = (second_B + 1e-12) / (rest_B + second_B)
-        share_B = np.maximum(_sigmoid(log_odds_B), least_B)
-        scale_B = (1 - share_B) / rest_B
-        result_BC: Array = probabilities_BC * scale_B[:, None]
-        result_BC[np.arange(len(result_BC)), probabilities_BC.argmax(axis=-1)] = share_B
-        result_BC /= result_BC.sum(axis=-1, keepdims=True)
-        return result_BC
+        least = (second + 1e-12) / (rest + second)
+        share = max((1 + math.tanh(log_odds / 2)) / 2, least)
+        scale = (1 - share) / rest
+        applied = [scale * value for value in row]
+        applied[row.index(top)] = share
+        total = sum(applied)
+        return [value / total for value in applied]
 
 
 def fit_confidence(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from routewright.errors import ConfigError
 from routewright.gateway._proto.ext_proc_pb2 import ProcessingRequest
 from routewright.gateway.exchange import HandlerFactory
+from routewright.gateway.ext_proc_halves import GO_ON, is_go_on_due
 from routewright.gateway.ext_proc_stream import ExtProcStream
 from routewright.gateway.grpc_calls import OK, Call
 from routewright.gateway.grpc_health import Health
@@ -25,6 +26,8 @@ READINESS = ("", "readiness", SERVICE)
 """Names under which gateways ask whether to send traffic; "" is the server as a whole."""
 
 _ANSWERS, _UNWATCHED = ANSWERS.encode(), UNWATCHED.encode()
+
+_GO_ON = GO_ON.SerializeToString()
 
 _LATER_S = 0.02
 """Until the rest is done for a request that Envoy has got back: on a machine with few cores,
@@ -60,6 +63,14 @@ class ExternalProcessor:
 
     async def process(self, call: Call) -> None:
         """Answer the messages of one HTTP request until no more have to be seen."""
+        data = await call.read()
+        if data is None:
+            return
+        message = ProcessingRequest.FromString(data)
+        # Envoy brings the body while the rest is done for the headers.
+        is_ahead = is_go_on_due(message)
+        if is_ahead:
+            call.write(_GO_ON)
         stream = ExtProcStream(
             self._new_handler(),
             on_error=self._settings.on_error,
@@ -67,19 +78,22 @@ class ExternalProcessor:
             may_leave=call.metadata.get(_ANSWERS) == _UNWATCHED,
         )
         try:
-            while (data := await call.read()) is not None:
-                message = ProcessingRequest.FromString(data)
+            while data is not None:
                 # Nobody waits for a decision once Envoy has left.
                 call.cancel_at_end = stream.decides(message)
                 replies = await stream.answer(message)
                 call.cancel_at_end = False
-                call.write(*(reply.SerializeToString() for reply in replies))
+                if not is_ahead or replies != [GO_ON]:
+                    call.write(*(reply.SerializeToString() for reply in replies))
+                is_ahead = False
                 if stream.left:
                     # Now Envoy goes on without a word about the answer. In the same write as
                     # the reply, the end would keep it waiting for .1 ms.
                     call.finish(OK)
                     await asyncio.sleep(_LATER_S)
                     return
+                if (data := await call.read()) is not None:
+                    message = ProcessingRequest.FromString(data)
         finally:
             stream.close()
 

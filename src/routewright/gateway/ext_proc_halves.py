@@ -17,6 +17,7 @@ from routewright.gateway._proto.ext_proc_pb2 import (
     HttpBody,
     HttpHeaders,
     ProcessingMode,
+    ProcessingRequest,
     ProcessingResponse,
 )
 from routewright.gateway.bodies.failures import error_answer
@@ -59,6 +60,17 @@ TOO_LARGE = immediate_answer(
 
 ANSWERED_BY = "x-envoy-upstream-service-time"
 """Header that Envoy puts into every answer of a server, and into none of its own."""
+
+
+GO_ON = request_headers(CommonResponse())
+"""About request headers before the body is known."""
+
+
+def is_go_on_due(message: ProcessingRequest) -> bool:
+    """Whether `GO_ON` is the reply to the first message of a stream, whatever the request."""
+    headers, mode = message.request_headers, message.protocol_config.request_body_mode
+    is_first = message.HasField("request_headers") and message.HasField("protocol_config")
+    return is_first and mode == BUFFERED and not headers.end_of_stream
 
 
 @dataclass(slots=True)
@@ -126,7 +138,7 @@ class RequestHalf:
         if self.modes.request == FULL_DUPLEX:
             return []
         if self.modes.request == BUFFERED:
-            return [request_headers(CommonResponse())]
+            return [GO_ON]
         self.overridden = True
         return [request_headers(CommonResponse(), self.modes.override(request=BUFFERED))]
 
