@@ -37,7 +37,6 @@ from routewright.runtime.machine import describe_machine, library_versions, sour
 BUDGETS = (256, 512, 1024, 2048, 4096)
 TRIAL_TEXTS = 400
 NUM_FINALISTS = 2
-CALLERS = 100
 TEXTS_A_REQUEST = 32
 
 
@@ -98,7 +97,9 @@ def _batches(
         start = end
 
 
-async def engine(classifier: Classifier, texts: Sequence[str], num_workers: int) -> float:
+async def engine(
+    classifier: Classifier, texts: Sequence[str], num_workers: int, callers: int
+) -> float:
     async with Batcher(classifier, BatcherConfig(num_workers=num_workers)) as batcher:
         waiting = iter(texts)
 
@@ -107,11 +108,11 @@ async def engine(classifier: Classifier, texts: Sequence[str], num_workers: int)
                 await batcher.run(text)
 
         begun = time.perf_counter()
-        await asyncio.gather(*(caller() for _ in range(CALLERS)))
+        await asyncio.gather(*(caller() for _ in range(callers)))
         return time.perf_counter() - begun
 
 
-async def api(port: int, texts: Sequence[str]) -> float:
+async def api(port: int, texts: Sequence[str], callers: int) -> float:
     groups = iter(
         [texts[i : i + TEXTS_A_REQUEST] for i in range(0, len(texts), TEXTS_A_REQUEST)]
     )
@@ -126,7 +127,7 @@ async def api(port: int, texts: Sequence[str]) -> float:
         writer.close()
 
     begun = time.perf_counter()
-    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    await asyncio.gather(*(caller() for _ in range(callers)))
     return time.perf_counter() - begun
 
 
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--texts", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--callers", type=int, default=100, help="that ask at once")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -167,8 +169,8 @@ def main() -> None:
         for _ in range(given.rounds):
             for setting, seconds in reversed(bare_s.items()):  # the best beside the engine
                 seconds.append(bare.seconds(setting))
-            engine_s = asyncio.run(engine(quiet, texts, cores))
-            api_s = asyncio.run(api(port, texts))
+            engine_s = asyncio.run(engine(quiet, texts, cores, given.callers))
+            api_s = asyncio.run(api(port, texts, given.callers))
             rounds.append({"engine_s": engine_s, "api_s": api_s})
     ranked = sorted(settings, key=lambda setting: statistics.median(bare_s[setting]))
     best, single = ranked[0], next(setting for setting in ranked if setting.at_once == 1)
@@ -190,7 +192,7 @@ def main() -> None:
         "machine": describe_machine(),
         "versions": library_versions(),
         "texts": len(texts),
-        "callers": CALLERS,
+        "callers": given.callers,
         "best_bare": best._asdict(),
         "engine": {"threads": 1, "at_once": cores},
         "texts_per_s": per_s,
