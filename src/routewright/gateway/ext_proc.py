@@ -6,6 +6,9 @@ The service is registered by its name on the wire; messages and server are our o
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import DecodeError
 
 from routewright.errors import ConfigError
 from routewright.gateway._proto.ext_proc_pb2 import ProcessingRequest
@@ -60,23 +63,23 @@ class ExternalProcessor:
         """Make a handler with `new_handler` for every request."""
         self._new_handler = new_handler
         self._settings = settings
+        self._pausing: set[asyncio.Task[Any]] = set()
 
     async def process(self, call: Call) -> None:
         """Answer the messages of one HTTP request until no more have to be seen."""
         data = await call.read()
         if data is None:
             return
-        message = ProcessingRequest.FromString(data)
+        try:
+            message = ProcessingRequest.FromString(data)
+        except DecodeError:
+            self._new_stream(call).close()  # counted, as any request that came here
+            raise
         # Envoy brings the body while the rest is done for the headers.
         is_ahead = is_go_on_due(message)
         if is_ahead:
             call.write(_GO_ON)
-        stream = ExtProcStream(
-            self._new_handler(),
-            on_error=self._settings.on_error,
-            max_body_bytes=self._settings.max_body_bytes,
-            may_leave=call.metadata.get(_ANSWERS) == _UNWATCHED,
-        )
+        stream = self._new_stream(call)
         try:
             while data is not None:
                 # Nobody waits for a decision once Envoy has left.
@@ -90,12 +93,36 @@ class ExternalProcessor:
                     # Now Envoy goes on without a word about the answer. In the same write as
                     # the reply, the end would keep it waiting for .1 ms.
                     call.finish(OK)
-                    await asyncio.sleep(_LATER_S)
+                    await self._pause()
                     return
                 if (data := await call.read()) is not None:
                     message = ProcessingRequest.FromString(data)
         finally:
             stream.close()
+
+    async def close(self) -> None:
+        """Do at once what waits until Envoy is done."""
+        pausing = [*self._pausing]
+        for task in pausing:
+            task.cancel()
+        await asyncio.gather(*pausing, return_exceptions=True)
+
+    def _new_stream(self, call: Call) -> ExtProcStream:
+        return ExtProcStream(
+            self._new_handler(),
+            on_error=self._settings.on_error,
+            max_body_bytes=self._settings.max_body_bytes,
+            may_leave=call.metadata.get(_ANSWERS) == _UNWATCHED,
+        )
+
+    async def _pause(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "a call is served in a task"
+        self._pausing.add(task)
+        try:
+            await asyncio.sleep(_LATER_S)
+        finally:
+            self._pausing.discard(task)
 
 
 class ExtProcServer:
@@ -161,4 +188,5 @@ class ExtProcServer:
         self._health.close()
         self._answers.close()
         await self._server.stop(self._settings.drain_s)
+        await self._processor.close()
         self._server = None

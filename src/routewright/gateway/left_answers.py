@@ -40,20 +40,23 @@ class LeftAnswers:
     def __init__(self, observers: tuple[AnswerObserver, ...]) -> None:
         self._observers = observers
         self._calls: set[Call] = set()
+        self._closed = False
 
     def methods(self) -> dict[bytes, Method]:
         """By path."""
         return {f"/{ACCESS_LOG}/StreamAccessLogs".encode("ascii"): self._read}
 
     def close(self) -> None:
-        """End the streams: Envoy sends what it has not sent to whoever serves next."""
+        """End the streams, and those to come: Envoy holds them open, so a drain would wait."""
+        self._closed = True
         for call in self._calls:
-            call.finish(OK)
-            call.receive_end()
+            _end(call)
 
     async def _read(self, call: Call) -> None:
         """One stream of Envoy's log, of which each of its threads has its own."""
         self._calls.add(call)
+        if self._closed:
+            _end(call)
         try:
             while (data := await call.read()) is not None:
                 try:
@@ -62,7 +65,7 @@ class LeftAnswers:
                     raise CallRefused(INTERNAL, "the message cannot be read") from exc
                 for number, entry in enumerate(message.http_logs.log_entry, 1):
                     answer = ended_answer(entry)
-                    for observe in self._observers:
+                    for observe in self._observers if answer.request_id else ():
                         observe(answer)
                     if number % _AT_ONCE == 0:
                         await asyncio.sleep(0)
@@ -71,8 +74,13 @@ class LeftAnswers:
             self._calls.discard(call)
 
 
+def _end(call: Call) -> None:
+    call.finish(OK)
+    call.receive_end()
+
+
 def ended_answer(entry: HTTPAccessLogEntry) -> EndedAnswer:
-    """What an entry says."""
+    """What an entry says; without a request id it is about an answer that was not left."""
     common, response = entry.common_properties, entry.response
     fields = common.metadata.filter_metadata[ANSWER_NAMESPACE].fields
     outcome, code = _ending(entry)
@@ -82,7 +90,7 @@ def ended_answer(entry: HTTPAccessLogEntry) -> EndedAnswer:
         outcome=outcome,
         code=code,
         status=response.response_code.value or None,
-        duration_s=common.duration.seconds + common.duration.nanos / 1e9,
+        duration_s=max(0.0, common.duration.seconds + common.duration.nanos / 1e9),
     )
 
 

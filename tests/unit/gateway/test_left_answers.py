@@ -185,13 +185,22 @@ def test_headers_that_cannot_be_told_are_a_failure_with_an_end() -> None:
 
 
 def test_a_server_that_is_stopped_meanwhile_tells_the_handler_all_the_same() -> None:
-    scene = Scene()
-
     async def act(scene: Scene) -> None:
         await scene.request(LEFT)
+        await scene.server.stop()
+        assert scene.ends == ["left"]
 
-    scene.play(act)
-    assert scene.ends == ["left"]
+    Scene().play(act)
+
+
+def test_a_first_message_that_cannot_be_read_is_a_request_all_the_same() -> None:
+    async def act(scene: Scene) -> None:
+        call = scene.channel.stream_stream(f"/{SERVICE}/Process")()
+        await call.write(b"\xff\xff")
+        assert await call.code() is grpc.StatusCode.INTERNAL
+        assert scene.ends == [Outcome.ABORTED.value]
+
+    Scene().play(act)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +247,25 @@ def test_a_batch_is_read_to_its_end_and_others_get_their_turn() -> None:
         await log.done_writing()
         assert await log == b""
         assert [int(answer.request_id, 16) for answer in scene.answers] == list(range(501))
+
+    Scene().play(act)
+
+
+def test_an_entry_without_a_request_id_is_not_of_an_answer_that_was_left() -> None:
+    async def act(scene: Scene) -> None:
+        log = scene.log()
+        await log.write(message(HTTPAccessLogEntry(), entry(7)))
+        await log.done_writing()
+        assert await log == b""
+        assert [answer.request_id for answer in scene.answers] == [f"{7:032x}"]
+
+    Scene().play(act)
+
+
+def test_a_log_that_comes_after_the_end_is_ended() -> None:
+    async def act(scene: Scene) -> None:
+        scene.server._answers.close()
+        assert await scene.log().code() is grpc.StatusCode.OK
 
     Scene().play(act)
 
