@@ -1,7 +1,7 @@
 """The whole gateway behind real Envoy and by itself, asked by the `openai` client.
 
 The model is the tiny one whose answers are known (`tests.gateway_parts`); the model server is
-the stand-in of the examples. Every scene runs through both doors.
+the stand-in of the examples. Every scene runs through each of `DOORS`.
 """
 
 import asyncio

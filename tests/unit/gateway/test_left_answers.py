@@ -45,13 +45,15 @@ BODY = ProcessingRequest(request_body=HttpBody(body=b"{}", end_of_stream=True))
 
 
 class Handler(ScriptedHandler):
+    """Notes how it was told of the end."""
+
+    ends: list[str]
+
     def on_left(self) -> None:
         self.ends.append("left")
 
     def on_end(self, outcome: Outcome, code: str | None = None) -> None:
         self.ends.append(outcome.value)
-
-    ends: list[str]
 
 
 class Scene:

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 from routewright.gateway import outgoing, pipeline
-from routewright.gateway.unwatched import ANSWER_HEADERS
+from routewright.gateway.unwatched import ANSWER_HEADERS, UNWATCHED
 
+COMPOSE = Path(__file__).parents[3] / "deploy" / "envoy.yaml"
 PLACES = {"{name}": ("keywords", "domains"), "{outcome.guard}": ("jailbreak", "pii")}
 
 
@@ -23,3 +24,8 @@ def test_the_list_is_that_of_the_modules_that_tell() -> None:
     names = told(outgoing) | told(pipeline)
     assert names - {outgoing.DESTINATION_HEADER} == set(ANSWER_HEADERS)
     assert list(ANSWER_HEADERS) == sorted(ANSWER_HEADERS)
+
+
+def test_the_file_of_the_compose_setup_has_this_list() -> None:
+    """Else its answers would all be watched, without a word."""
+    assert UNWATCHED in COMPOSE.read_text(encoding="utf-8")
